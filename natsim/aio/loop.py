@@ -1,0 +1,218 @@
+"""An asyncio event loop that lives in virtual time.
+
+Everything that asyncio does stays asyncio's own: streams, servers, happy eyeballs, TLS, `sock_*` calls.  Only what
+lies under it is replaced.  asyncio asks its *selector* "wake me when a socket is ready, or when the next timer is
+due", and `SimSelector` answers not by sleeping but by letting the simulated internet happen, event by event, until a
+socket is ready or a timer fires.  Timers are put on the simulator's own heap, so packets and timers have one total
+order, and time is exact.
+
+If nothing is ready and nothing is planned, every task waits for something that cannot happen: that is a `Deadlock`,
+and it names them.  Next: `sockets.py`, whose sockets this loop watches; `nesting.py`, for Jupyter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ipaddress
+import selectors
+import socket
+import time
+from asyncio import selector_events
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..scheduler import Scheduler, nanoseconds, seconds
+from .sockets import SimSocket
+
+
+class Deadlock(RuntimeError):
+    """Every task waits, and nothing is planned that could wake one."""
+
+
+class SimSelector(selectors.BaseSelector):
+    """Watches simulated sockets; waiting means running the simulation."""
+
+    def __init__(self, clock: Scheduler) -> None:
+        self._clock = clock
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._sockets: dict[int, SimSocket] = {}
+        #: Descriptors whose readiness may have changed; only these are looked at.
+        self._dirty: set[int] = set()
+        self.loop: SimLoop | None = None
+        #: Wall-clock instant at which to hand control back (`SimLoop.run_slice`), or None.
+        self.until: float | None = None
+
+    def notice(self, sock: SimSocket) -> None:
+        """A socket's state has changed."""
+        if sock.fileno() in self._keys:
+            self._dirty.add(sock.fileno())
+
+    def adopt(self, sock: SimSocket) -> None:
+        """A new socket: remember which object its descriptor stands for."""
+        self._sockets[sock.fileno()] = sock
+
+    def forget(self, fd: int) -> None:
+        """A socket is closed."""
+        self._sockets.pop(fd, None)
+        self._dirty.discard(fd)
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if fd not in self._sockets:
+            raise RuntimeError(
+                f"descriptor {fd} is a real one, and this loop lives in virtual time: "
+                "sockets must be made by code that was started on a host, with host.start(...)"
+            )
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        self._dirty.add(fd)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        self._dirty.discard(fd)
+        return self._keys.pop(fd)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        self.unregister(fileobj)
+        return self.register(fileobj, events, data)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._keys
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready now; with `timeout=None`, let things happen until something is."""
+        assert self.loop is not None
+        ready = self._ready()
+        while timeout is None and not ready and not self.loop.has_work:
+            if self.until is not None and time.perf_counter() >= self.until:
+                self.loop.stop()
+                break
+            if not self._clock.step():
+                raise Deadlock(self.loop.who_waits())
+            ready = self._ready()
+        return ready
+
+    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
+        found = []
+        for fd in sorted(self._dirty):
+            key = self._keys[fd]
+            events = key.events & self._sockets[fd].readiness()
+            if events:
+                found.append((key, events))
+            else:
+                self._dirty.discard(fd)
+        return found
+
+
+class SimLoop(selector_events.BaseSelectorEventLoop):
+    """The event loop of one simulated world."""
+
+    def __init__(self, clock: Scheduler, resolve: Callable[[str], str | None]) -> None:
+        self.clock = clock
+        self._resolve = resolve
+        self.selector = SimSelector(clock)
+        super().__init__(self.selector)
+        self.selector.loop = self
+        self._clock_resolution = 1e-9
+
+    # -- Time --------------------------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Virtual seconds since the world began."""
+        return seconds(self.clock.now)
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self.clock.at(nanoseconds(when), self._timer_due, timer)
+        return timer
+
+    def _timer_due(self, timer: asyncio.TimerHandle) -> None:
+        if not timer.cancelled():
+            self._ready.append(timer)  # type: ignore[attr-defined]
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Nothing to do: a cancelled timer is passed over when its time comes."""
+
+    # -- What asyncio needs of the machine ---------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """True when callbacks are due, or the loop has been told to stop."""
+        return bool(self._ready) or self._stopping  # type: ignore[attr-defined]
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        """Numeric addresses, and the names of the hosts in this internet."""
+        if host is None:
+            host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
+        name = host.decode() if isinstance(host, bytes) else host
+        address = self._resolve(name) or name
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise socket.gaierror(socket.EAI_NONAME, f"no host of this simulated internet is called {name!r}") from None
+        kind = type or socket.SOCK_STREAM
+        return [(socket.AF_INET, kind, proto, "", (address, int(port or 0)))]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        return str(sockaddr[0]), str(sockaddr[1])
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """Run the function here and now: a thread would live in real time while the world's clock runs away."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as exc:
+            future.set_exception(exc)
+        return future
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There is none."""
+
+    def _make_self_pipe(self) -> None:
+        """No other thread ever wakes this loop."""
+
+    def _close_self_pipe(self) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    # -- Running ---------------------------------------------------------------------------------------------------
+
+    def run_slice(self, main: asyncio.Future[Any], wall_seconds: float) -> bool:
+        """Run for about that long on the wall clock; True when `main` is done."""
+        if main.done():
+            return True
+        main.add_done_callback(self._stop_for)
+        self.selector.until = time.perf_counter() + wall_seconds
+        try:
+            self.run_forever()
+        finally:
+            self.selector.until = None
+            main.remove_done_callback(self._stop_for)
+        return main.done()
+
+    def _stop_for(self, _done: asyncio.Future[Any]) -> None:
+        self.stop()
+
+    def who_waits(self) -> str:
+        """The sentence of a `Deadlock`."""
+        names = sorted(f"{task.get_name()} ({_where(task)})" for task in asyncio.all_tasks(self))
+        return (
+            f"at {self.time():.6f} s nothing is planned any more, but these tasks still wait: {', '.join(names)}. "
+            "Is something awaited that nobody will ever send?"
+        )
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    frames = task.get_stack(limit=1)
+    return f"line {frames[-1].f_lineno} of {frames[-1].f_code.co_name}" if frames else "not started"

@@ -1,0 +1,318 @@
+"""A simulated host: its addresses, its port table, and its half of every TCP connection.
+
+What lives here: which local ports are taken and by whom (the bind rules of Linux), and whose a packet is that
+arrives.  What does not: the socket calls that programs make (`aio/sockets.py`, the only user of this file) and
+TCP itself (`tcp.py`, which this file feeds with packets and time).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .link import Pipe
+from .packet import ICMP, RST, TCP, UDP, Endpoint, Packet
+from .scheduler import MILLISECOND, Scheduler
+from .tcp import TcpConnection, reset_for
+from .trace import ANSWERED, DELIVERED, DROPPED, Trace
+
+#: The ports from which Linux draws for sockets that do not choose (net.ipv4.ip_local_port_range).
+EPHEMERAL = (32768, 60999)
+
+#: A packet from a host to itself takes this long, so that it never arrives within the call that sent it.
+LOOPBACK_DELAY = MILLISECOND // 100
+
+ANY = "0.0.0.0"
+
+
+class User(Protocol):
+    """A socket, as the host sees it."""
+
+    def changed(self) -> None:
+        """Something happened that may make the socket readable or writable."""
+
+    def datagram(self, packet: Packet) -> None:
+        """A datagram has come."""
+
+    def refused(self, code: int) -> None:
+        """An ICMP error has come about a datagram: `code` is the errno that it means."""
+
+
+@dataclass(eq=False)
+class Binding:
+    """A socket's claim on a local port."""
+
+    protocol: str
+    local: Endpoint
+    user: User
+    reuse_address: bool = False
+    reuse_port: bool = False
+    listening: bool = False
+    remote: Endpoint | None = None  # of a connected datagram socket
+
+    def conflicts(self, other: Binding) -> bool:
+        """May both not hold the port?  The rules of Linux (`inet_csk_bind_conflict`), as measured."""
+        if ANY not in (self.local.address, other.local.address) and self.local.address != other.local.address:
+            return False
+        if self.reuse_port and other.reuse_port:
+            return False
+        listener = self.listening or other.listening
+        return listener or not (self.reuse_address and other.reuse_address)
+
+
+@dataclass(eq=False)
+class Slot:
+    """A TCP connection of this host, the socket it belongs to (None once closed), and its pending timer."""
+
+    connection: TcpConnection
+    binding: Binding
+    user: User | None
+    armed: int | None = None
+
+
+@dataclass(eq=False)
+class Backlog:
+    """A listening socket: connections that wait to be accepted, and those still in their handshake."""
+
+    binding: Binding
+    limit: int
+    ready: list[Slot] = field(default_factory=list)
+    opening: list[Slot] = field(default_factory=list)
+
+
+class SimHost:
+    """One computer of the simulated internet."""
+
+    def __init__(self, clock: Scheduler, trace: Trace, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.uplink: Pipe | None = None
+        self.clock = clock
+        self.chance = clock.random(f"host {name}")
+        self._trace = trace
+        self._ports: dict[tuple[str, int], list[Binding]] = {}
+        self._slots: dict[tuple[Endpoint, Endpoint], Slot] = {}
+        self._backlogs: dict[Endpoint, Backlog] = {}
+
+    # -- Ports -----------------------------------------------------------------------------------------------------
+
+    def bind(self, binding: Binding) -> None:
+        """Claim a port, or an unused one if `local.port` is 0.  Raises OSError as Linux does."""
+        if binding.local.address not in (ANY, self.address, "127.0.0.1"):
+            raise os_error(errno.EADDRNOTAVAIL)
+        if binding.local.port == 0:
+            binding.local = binding.local._replace(port=self._unused_port(binding.protocol))
+        self.check(binding)
+        self._ports.setdefault((binding.protocol, binding.local.port), []).append(binding)
+
+    def check(self, binding: Binding) -> None:
+        """Raise EADDRINUSE if another socket's claim excludes this one."""
+        holders = self._ports.get((binding.protocol, binding.local.port), ())
+        if any(other is not binding and binding.conflicts(other) for other in holders):
+            raise os_error(errno.EADDRINUSE)
+
+    def release(self, binding: Binding) -> None:
+        """Give the port back."""
+        key = (binding.protocol, binding.local.port)
+        holders = [other for other in self._ports.get(key, ()) if other is not binding]
+        if holders:
+            self._ports[key] = holders
+        else:
+            self._ports.pop(key, None)
+
+    def _unused_port(self, protocol: str) -> int:
+        while True:
+            port = self.chance.randint(*EPHEMERAL)
+            if (protocol, port) not in self._ports:
+                return port
+
+    def source_for(self, remote: str) -> str:
+        """The local address from which packets to `remote` leave."""
+        return "127.0.0.1" if remote.startswith("127.") else self.address
+
+    # -- Sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, packet: Packet) -> None:
+        """Put a new packet on its way."""
+        self._trace.sent(self.name, packet)
+        if packet.dst.address == self.address or packet.dst.address.startswith("127."):
+            self.clock.after(LOOPBACK_DELAY, self.receive, packet)
+        elif self.uplink is None:
+            self._trace.add(self.name, DROPPED, packet, "NO LINK: this host is connected to nothing")
+        else:
+            self.uplink.carry(packet)
+
+    # -- Receiving -------------------------------------------------------------------------------------------------
+
+    def receive(self, packet: Packet) -> None:
+        """A packet has arrived: find its socket."""
+        if packet.protocol == TCP:
+            self._receive_tcp(packet)
+        elif packet.protocol == UDP:
+            self._receive_udp(packet)
+        else:
+            self._receive_error(packet)
+
+    def _receive_udp(self, packet: Packet) -> None:
+        holders = self._ports.get((UDP, packet.dst.port), ())
+        fitting = [b for b in holders if b.local.address in (ANY, packet.dst.address)]
+        # A socket connected to this very sender comes before one that hears everybody.
+        for wanted in (packet.src, None):
+            for binding in fitting:
+                if binding.remote == wanted:
+                    self._trace.add(self.name, DELIVERED, packet)
+                    binding.user.datagram(packet)
+                    return
+        reason = "PORT CLOSED: no socket; answered with ICMP port unreachable"
+        self._trace.add(self.name, ANSWERED, packet, reason)
+        source, target = Endpoint(packet.dst.address, 0), Endpoint(packet.src.address, 0)
+        self.send(Packet(ICMP, source, target, icmp=(3, 3), quoted=packet, cause=packet.uid))
+
+    def _receive_error(self, packet: Packet) -> None:
+        """An ICMP error: tell the socket that sent what it quotes."""
+        quoted = packet.quoted
+        if quoted is None or packet.icmp is None:
+            self._trace.add(self.name, DROPPED, packet, "UNKNOWN: an ICMP message that this host does not know")
+            return
+        self._trace.add(self.name, DELIVERED, packet)
+        if quoted.protocol == TCP:
+            slot = self._slots.get((quoted.src, quoted.dst))
+            if slot is not None:
+                slot.connection.icmp_in(*packet.icmp, self.clock.now)
+                self.flush(slot)
+            return
+        code = errno.ECONNREFUSED if packet.icmp == (3, 3) else errno.EHOSTUNREACH
+        for binding in self._ports.get((UDP, quoted.src.port), ()):
+            if binding.remote == quoted.dst:
+                binding.user.refused(code)
+
+    # -- TCP -------------------------------------------------------------------------------------------------------
+
+    def connect(self, binding: Binding, remote: Endpoint, user: User) -> Slot:
+        """Open a connection from a bound port.  EADDRNOTAVAIL if these two endpoints have one already."""
+        key = (binding.local, remote)
+        old = self._slots.get(key)
+        if old is not None and not old.connection.closed:
+            raise os_error(errno.EADDRNOTAVAIL)
+        connection = TcpConnection(binding.local, remote, self._isn())
+        slot = self._slots[key] = Slot(connection, binding, user)
+        connection.open(self.clock.now)
+        self.flush(slot)
+        return slot
+
+    def listen(self, binding: Binding, limit: int) -> Backlog:
+        """Let peers connect to a bound port."""
+        binding.listening = True
+        try:
+            self.check(binding)
+        except OSError:
+            binding.listening = False
+            raise
+        return self._backlogs.setdefault(binding.local, Backlog(binding, limit))
+
+    def unlisten(self, backlog: Backlog) -> None:
+        """Stop listening; connections that nobody accepted are reset."""
+        self._backlogs.pop(backlog.binding.local, None)
+        for slot in backlog.ready + backlog.opening:
+            slot.connection.abort(self.clock.now)
+            self.flush(slot)
+
+    def _receive_tcp(self, packet: Packet) -> None:
+        slot = self._slots.get((packet.dst, packet.src))
+        if slot is not None and packet.is_initial_syn and slot.connection.may_reuse(packet):
+            self._drop_slot(slot)
+            slot = None
+        if slot is not None:
+            self._trace.add(self.name, DELIVERED, packet)
+            slot.connection.segment_in(packet, self.clock.now)
+            self.flush(slot)
+            return
+        backlog = self._backlogs.get(packet.dst) or self._backlogs.get(Endpoint(ANY, packet.dst.port))
+        if backlog is not None and packet.is_initial_syn:
+            self._accept(backlog, packet)
+            return
+        answer = None if packet.flags & RST else reset_for(packet)
+        reason = "PORT CLOSED: no socket" + ("; answered with a RST (RFC 9293 section 3.10.7.1)" if answer else "")
+        self._trace.add(self.name, ANSWERED if answer else DROPPED, packet, reason)
+        if answer is not None:
+            self.send(answer)
+
+    def _accept(self, backlog: Backlog, syn: Packet) -> None:
+        if len(backlog.ready) + len(backlog.opening) >= backlog.limit:
+            self._trace.add(self.name, DROPPED, syn, "BACKLOG FULL: too many connections wait to be accepted")
+            return
+        self._trace.add(self.name, DELIVERED, syn)
+        connection = TcpConnection.accept(syn, self._isn(), self.clock.now)
+        parent = backlog.binding
+        binding = Binding(TCP, syn.dst, parent.user, parent.reuse_address, parent.reuse_port)
+        self._ports.setdefault((TCP, syn.dst.port), []).append(binding)
+        slot = self._slots[syn.dst, syn.src] = Slot(connection, binding, None)
+        backlog.opening.append(slot)
+        self.flush(slot)
+
+    def flush(self, slot: Slot) -> None:
+        """After every call into a connection: send what it says, set its timer, tell its socket."""
+        connection = slot.connection
+        outbox = connection.outbox
+        if outbox:
+            connection.outbox = []
+            for packet in outbox:
+                self.send(packet)
+        self._arm(slot)
+        if slot.user is not None:
+            slot.user.changed()
+        else:
+            self._advance_backlog(slot)
+        if connection.closed:
+            self._drop_slot(slot)
+
+    def _advance_backlog(self, slot: Slot) -> None:
+        """A connection that nobody has accepted yet has opened, or has failed."""
+        for backlog in self._backlogs.values():
+            if slot in backlog.opening and (slot.connection.connected or slot.connection.closed):
+                backlog.opening.remove(slot)
+                if slot.connection.connected:
+                    backlog.ready.append(slot)
+                    backlog.binding.user.changed()
+
+    def _arm(self, slot: Slot) -> None:
+        """Plan a look at the connection when its next timer is due; an earlier look already planned will do."""
+        due = slot.connection.next_timer
+        if due is not None and (slot.armed is None or due < slot.armed):
+            slot.armed = due
+            self.clock.at(due, self._timer, slot)
+
+    def _timer(self, slot: Slot) -> None:
+        if slot.armed is None or self.clock.now < slot.armed:
+            return
+        slot.armed = None
+        due = slot.connection.next_timer
+        if due is not None and due <= self.clock.now:
+            slot.connection.on_timer(self.clock.now)
+            self.flush(slot)
+        else:
+            self._arm(slot)
+
+    def _drop_slot(self, slot: Slot) -> None:
+        """Forget a connection that is over.  Its socket, if any, keeps its port until it is closed."""
+        key = (slot.connection.local, slot.connection.remote)
+        if self._slots.get(key) is slot:
+            del self._slots[key]
+        if slot.user is None:
+            self.release(slot.binding)
+
+    def leave(self, slot: Slot) -> None:
+        """The socket is closed: the connection ends by itself, and then gives the port back."""
+        slot.user = None
+        if slot.connection.closed:
+            self.release(slot.binding)
+
+    def _isn(self) -> int:
+        return self.chance.randrange(2**32)
+
+
+def os_error(code: int) -> OSError:
+    """The OSError of an errno, with its usual words."""
+    return OSError(code, os.strerror(code))

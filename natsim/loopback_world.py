@@ -1,0 +1,53 @@
+"""The loopback world: no NAT at all, every host is this machine, and the sockets are real.
+
+For machines where nothing else is allowed (Binder).  The story runs over 127.0.0.1, so it shows real sockets and real
+time, but nothing that NATs do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from .internet import Host, Internet
+    from .trace import Trace
+
+T = TypeVar("T")
+
+
+class LoopbackWorld:
+    """One run of a story over 127.0.0.1."""
+
+    name = "loopback"
+
+    def __init__(self, net: Internet) -> None:
+        self.net = net
+        self.trace: Trace | None = None
+        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop()
+
+    def __enter__(self) -> LoopbackWorld:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.loop.close()
+
+    def start(self, host: Host, program: Awaitable[T], name: str) -> asyncio.Task[T]:
+        """Run a program; all hosts are this machine."""
+
+        async def run() -> T:
+            return await program
+
+        return self.loop.create_task(run(), name=name)
+
+    def address_of(self, host: Host) -> str:
+        """Everybody is at home."""
+        return "127.0.0.1"
+
+    def cut(self, one: str, other: str, how: str) -> None:
+        """Nothing lies between a machine and itself."""
+        raise RuntimeError("the loopback world has no way between two hosts that could be cut; use sim or kernel")
+
+    def heal(self, one: str, other: str) -> None:
+        """There is never a cut to heal."""

@@ -1,0 +1,128 @@
+"""Routers of the simulator: the one that is "the internet", and the one that has a NAT in it.
+
+Both pass packets from pipe to pipe and count the TTL down.  What a NAT decides is not here but in `nat/`: this file
+only carries its verdicts out, and writes them into the trace.  Next: `host.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .link import Pipe
+from .nat.verdict import Verdict
+from .packet import ICMP, TCP, Endpoint, Packet
+from .scheduler import Scheduler
+from .tcp import reset_for
+from .trace import ANSWERED, DROPPED, TRANSLATED, Trace
+
+
+class Engine(Protocol):
+    """Any NAT: `NatEngine`, `LinuxNat`, or your own."""
+
+    def outbound(self, packet: Packet, now: int) -> Verdict: ...
+
+    def inbound(self, packet: Packet, now: int) -> Verdict: ...
+
+
+class Cut:
+    """A fault: the way between two sets of addresses is cut, silently or with a RST to every TCP segment."""
+
+    def __init__(self, one: frozenset[str], other: frozenset[str], how: str, text: str) -> None:
+        self.one, self.other, self.how, self.text = one, other, how, text
+
+    def hits(self, packet: Packet) -> bool:
+        """True for a packet that would cross the cut."""
+        src, dst = packet.src.address, packet.dst.address
+        return (src in self.one and dst in self.other) or (src in self.other and dst in self.one)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Router:
+    """The internet: it knows where every public address is, and no private one."""
+
+    def __init__(self, clock: Scheduler, trace: Trace, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.routes: dict[str, Pipe] = {}
+        self.cuts: list[Cut] = []
+        self._trace = trace
+
+    def receive(self, packet: Packet) -> None:
+        """Pass a packet on towards its destination."""
+        for cut in self.cuts:
+            if cut.hits(packet):
+                self._end(packet, cut, reset_for(packet) if cut.how == "reset" and packet.protocol == TCP else None)
+                return
+        packet.ttl -= 1
+        pipe = self.routes.get(packet.dst.address)
+        if packet.ttl <= 0:
+            self._end(packet, "TTL: it ran out here (RFC 1812 section 5.3.1)", self._error(packet, 11, 0))
+        elif pipe is None:
+            self._end(packet, "NO ROUTE: the internet knows no such address", self._error(packet, 3, 0))
+        else:
+            pipe.carry(packet)
+
+    def _error(self, packet: Packet, icmp_type: int, code: int) -> Packet | None:
+        """An ICMP error about a packet; never about another error (RFC 1122 section 3.2.2)."""
+        if packet.protocol == ICMP:
+            return None
+        to = Endpoint(packet.src.address, 0)
+        return Packet(ICMP, Endpoint(self.address, 0), to, icmp=(icmp_type, code), quoted=packet, cause=packet.uid)
+
+    def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
+        self._trace.add(self.name, ANSWERED if reply else DROPPED, packet, reason)
+        back = self.routes.get(reply.dst.address) if reply else None
+        if reply and back:
+            self._trace.sent(self.name, reply)
+            back.carry(reply)
+
+
+class NatBox:
+    """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside."""
+
+    def __init__(self, trace: Trace, clock: Scheduler, name: str, engine: Engine, external: str) -> None:
+        self.name = name
+        self.engine = engine
+        self.external = external
+        self.outside: Pipe | None = None
+        self.inside: dict[str, Pipe] = {}
+        self._trace = trace
+        self._clock = clock
+
+    def receive_inside(self, packet: Packet) -> None:
+        """A packet from the LAN: to a neighbour as it is, to the world through the NAT."""
+        neighbour = self.inside.get(packet.dst.address)
+        if neighbour is not None:
+            neighbour.carry(packet)
+        elif self._expired(packet):
+            return
+        else:
+            self._carry_out(packet, self.engine.outbound(packet, self._clock.now))
+
+    def receive_outside(self, packet: Packet) -> None:
+        """A packet from the world."""
+        if not self._expired(packet):
+            self._carry_out(packet, self.engine.inbound(packet, self._clock.now))
+
+    def _expired(self, packet: Packet) -> bool:
+        packet.ttl -= 1
+        if packet.ttl <= 0:
+            self._trace.add(self.name, DROPPED, packet, "TTL: it ran out here")
+        return packet.ttl <= 0
+
+    def _carry_out(self, packet: Packet, verdict: Verdict) -> None:
+        if verdict.packet is not None:
+            self._trace.add(self.name, TRANSLATED, verdict.packet, verdict, packet)
+            self._route(verdict.packet)
+        else:
+            self._trace.add(self.name, ANSWERED if verdict.reply else DROPPED, packet, verdict)
+        if verdict.reply is not None:
+            self._trace.sent(self.name, verdict.reply)
+            self._route(verdict.reply)
+
+    def _route(self, packet: Packet) -> None:
+        pipe = self.inside.get(packet.dst.address, self.outside)
+        if pipe is not None:
+            pipe.carry(packet)

@@ -1,0 +1,36 @@
+"""What is left of a run: its result, its trace, and the ways to look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .internet import Internet
+    from .trace import Trace
+    from .view.ladder import Ladder
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run of a story.
+
+    `result` is what the story returned; `duration` is in seconds of the world's clock.  `trace` is None where packets
+    are not captured.
+    """
+
+    net: Internet
+    world: str
+    trace: Trace | None
+    duration: float
+    result: Any
+
+    def ladder(self) -> Ladder:
+        """The run as a ladder diagram: shows itself in a notebook, and has `.svg` and `.text`."""
+        from .view.ladder import Ladder
+
+        return Ladder.of(self)
+
+    def __repr__(self) -> str:
+        packets = f"{len(self.trace)} trace entries" if self.trace is not None else "packets not captured"
+        return f"<Run in world {self.world!r}: {self.duration:.3f} s, {packets}>"

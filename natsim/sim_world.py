@@ -1,0 +1,142 @@
+"""The simulated world: an internet built of Python objects, on virtual time.
+
+Builds a `SimHost` for each host, a `NatBox` with an engine for each NAT and one `Router` for everything public, joins
+them by pipes, and gives them a loop.  What they do is in `host.py`, `router.py`, `nat/` and `aio/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from .aio.current import current_host
+from .aio.loop import SimLoop
+from .aio.sockets import HostSockets
+from .host import SimHost
+from .internet import Host, Internet, Nat
+from .link import Link, Pipe
+from .nat.engine import NatEngine
+from .nat.linux import LinuxBehavior, LinuxNat
+from .packet import Packet
+from .router import Cut, Engine, NatBox, Router
+from .scheduler import Scheduler, nanoseconds
+from .trace import Trace
+
+T = TypeVar("T")
+Deliver = Callable[[Packet], None]
+
+#: The address from which "the internet" itself speaks, in ICMP errors.
+CORE_ADDRESS = "203.0.113.1"
+
+
+class SimWorld:
+    """One run of an internet in the simulator."""
+
+    name = "sim"
+
+    def __init__(self, net: Internet) -> None:
+        self.net = net
+        self.clock = Scheduler(net.seed)
+        self.trace = Trace(self.clock)
+        self.loop = SimLoop(self.clock, self._resolve)
+        self.router = Router(self.clock, self.trace, "internet", CORE_ADDRESS)
+        self.boxes: dict[str, NatBox] = {}
+        self.hosts: dict[str, SimHost] = {}
+        self._contexts: dict[str, contextvars.Context] = {}
+        self._numbers = itertools.count(1)
+        for nat in net.nats.values():
+            self._build_nat(nat)
+        for host in net.hosts.values():
+            self._build_host(host)
+
+    def __enter__(self) -> SimWorld:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.loop.close()
+
+    # -- Building ----------------------------------------------------------------------------------------------------
+
+    def _build_nat(self, nat: Nat) -> None:
+        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address)
+        self.boxes[nat.name] = box
+        box.outside = self._join(nat.name, nat.address, nat.behind, nat.link, box.receive_outside)
+
+    def _engine(self, nat: Nat) -> Engine:
+        chance = self.clock.random(f"nat {nat.name}")
+        if isinstance(nat.behavior, LinuxBehavior):
+            return LinuxNat(nat.behavior, nat.address, chance)
+        return NatEngine(nat.behavior, nat.address, chance)
+
+    def _build_host(self, host: Host) -> None:
+        sim = SimHost(self.clock, self.trace, host.name, self.address_of(host))
+        self.hosts[host.name] = sim
+        sim.uplink = self._join(host.name, sim.address, host.behind, host.link, sim.receive)
+        context = contextvars.copy_context()
+        context.run(current_host.set, HostSockets(sim, self.loop.selector, self._resolve))
+        self._contexts[host.name] = context
+        if host.behind is not None and not host.behind.translates:
+            self.router.routes[sim.address] = self._pipe(
+                "internet", host.behind.name, host.behind.link, self._outside(host.behind)
+            )
+
+    def _join(self, name: str, address: str, behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
+        """Connect a node to the internet or to the NAT before it; returns its pipe upwards."""
+        if behind is None:
+            self.router.routes[address] = self._pipe("internet", name, link, arrive)
+            return self._pipe(name, "internet", link, self.router.receive)
+        box = self.boxes[behind.name]
+        box.inside[address] = self._pipe(behind.name, name, link, arrive)
+        return self._pipe(name, behind.name, link, box.receive_inside)
+
+    def _outside(self, nat: Nat) -> Deliver:
+        return self.boxes[nat.name].receive_outside
+
+    def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:
+        return Pipe(self.clock, self.trace, f"{start}>{end}", nanoseconds(link.delay / 1000), link.loss, deliver)
+
+    # -- While it runs ---------------------------------------------------------------------------------------------
+
+    def start(self, host: Host, program: Awaitable[T], name: str) -> asyncio.Task[T]:
+        """Run a program on a host."""
+
+        async def run() -> T:
+            return await program
+
+        task = self.loop.create_task(run(), name=name, context=self._contexts[host.name].copy())
+        task.natsim_number = next(self._numbers)  # type: ignore[attr-defined]
+        return task
+
+    def address_of(self, host: Host) -> str:
+        """A host has the address that its description says."""
+        return host._address
+
+    def _resolve(self, name: str) -> str | None:
+        host = self.net.hosts.get(name)
+        return self.address_of(host) if host else None
+
+    # -- Faults ------------------------------------------------------------------------------------------------------
+
+    def cut(self, one: str, other: str, how: str) -> None:
+        """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
+        ends = self._public(one), self._public(other)
+        self.router.cuts.append(Cut(*ends, how, f"CUT: the way between {one} and {other} is cut ({how})"))
+
+    def heal(self, one: str, other: str) -> None:
+        """Undo `cut`."""
+        ends = {self._public(one), self._public(other)}
+        self.router.cuts = [cut for cut in self.router.cuts if {cut.one, cut.other} != ends]
+
+    def _public(self, name: str) -> frozenset[str]:
+        """The public addresses behind which a node is seen."""
+        node: Host | Nat | None = self.net.hosts.get(name) or self.net.nats.get(name)
+        if node is None:
+            raise ValueError(f"this internet has no {name!r}")
+        while node.behind is not None:
+            if isinstance(node, Host) and not node.behind.translates:
+                break
+            node = node.behind
+        return frozenset([node._address if isinstance(node, Host) else node.address])

@@ -1,0 +1,102 @@
+"""What happened to every packet, where, and why.
+
+The trace is an append-only list of plain tuples, one for each thing that a node did with a packet.  Nothing is
+formatted while the simulation runs: an entry keeps the packet itself (packets never change, see `packet.py`)
+and, where a rule decided, the `Verdict` that names the rule.  Sentences are made when somebody asks.
+
+The trace of a run reads the same for the same seed, in any process: `digest()` is its fingerprint.  Payload
+bytes are left out of it, since keys are drawn from the operating system; their sizes are in.
+
+Next: `nat/verdict.py`, where reasons come from, and `view/`, which draws this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from .packet import Packet
+from .scheduler import Scheduler, seconds
+
+# What a node can do with a packet.
+SENT = "sent"  # a host made it
+FORWARDED = "forwarded"  # a router passed it on
+TRANSLATED = "translated"  # a NAT passed it on, under other addresses or (a firewall) the same
+DELIVERED = "delivered"  # a host's socket, or its TCP, took it
+ANSWERED = "answered"  # nobody took it, and the node answered with a RST or an ICMP error
+HELD = "held"  # a NAT keeps it back for a while (RFC 5382 REQ-4)
+DROPPED = "dropped"  # it ends here
+
+
+class Reason(Protocol):
+    """Anything that can say in a sentence why it decided as it did."""
+
+    def __str__(self) -> str: ...
+
+
+class Entry(NamedTuple):
+    """One line of the trace.  `packet` is as it left the node; `before` as it came (None when it was not changed)."""
+
+    when: int
+    node: str
+    action: str
+    packet: Packet
+    reason: Reason | None
+    before: Packet | None
+
+    def __str__(self) -> str:
+        line = f"{seconds(self.when):10.6f} {self.node:<10} {self.action:<10} {self.packet!r}"
+        if self.before is not None:
+            line += f" (was {self.before.src} > {self.before.dst})"
+        return f"{line}  {self.reason}" if self.reason is not None else line
+
+
+class Trace:
+    """All entries of a run, in order; `trace.of(packet)` is the story of one packet."""
+
+    def __init__(self, clock: Scheduler) -> None:
+        self._clock = clock
+        self._next_uid = 1
+        self.entries: list[Entry] = []
+
+    def sent(self, node: str, packet: Packet) -> None:
+        """A host or a NAT made this packet: it gets its number here."""
+        packet.uid = self._next_uid
+        self._next_uid += 1
+        self.entries.append(Entry(self._clock.now, node, SENT, packet, None, None))
+
+    def add(
+        self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
+    ) -> None:
+        """Note what `node` did with `packet`, now."""
+        self.entries.append(Entry(self._clock.now, node, action, packet, reason, before))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def of(self, packet: Packet | int) -> list[Entry]:
+        """The story of one packet (or of the one with that uid), from the first node to the last."""
+        uid = packet if isinstance(packet, int) else packet.uid
+        return [entry for entry in self.entries if entry.packet.uid == uid]
+
+    def drops(self) -> list[Entry]:
+        """Every entry in which a packet ended before it reached anybody."""
+        return [entry for entry in self.entries if entry.action in (DROPPED, ANSWERED)]
+
+    def digest(self) -> str:
+        """A fingerprint of the run: equal for equal seeds, whatever the process or its hash seed.
+
+        It covers when, where, what and by which rule for every entry, with all header fields and the payload's *length*.
+        """
+        sha = hashlib.sha256()
+        for when, node, action, packet, reason, before in self.entries:
+            p = packet
+            fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, p.ttl, len(p.payload))
+            tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
+            was = (before.src, before.dst) if before is not None else None
+            sha.update(repr((fields, tcp, getattr(reason, "label", reason), was)).encode())
+        return sha.hexdigest()

@@ -1,0 +1,125 @@
+"""Bringing an internet to life: which worlds there are, and how a story runs in one.
+
+A world is entered for one run and left again, whatever happens in between; leaving takes everything away that
+entering made.  Next: `sim_world.py`, `kernel/world.py`, `loopback_world.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .aio.current import hosts_make_sockets
+from .aio.nesting import outer_loop_aside
+from .run import Run
+
+if TYPE_CHECKING:
+    from .internet import Host, Internet, Story
+    from .trace import Trace
+
+T = TypeVar("T")
+
+
+class World(Protocol):
+    """What a world can do while it runs.  Entering it builds the internet, leaving it takes all of it away."""
+
+    name: str
+    loop: asyncio.AbstractEventLoop
+    trace: Trace | None
+
+    def __enter__(self) -> World: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def start(self, host: Host, program: Awaitable[T], name: str) -> asyncio.Task[T]: ...
+
+    def address_of(self, host: Host) -> str: ...
+
+    def cut(self, one: str, other: str, how: str) -> None: ...
+
+    def heal(self, one: str, other: str) -> None: ...
+
+
+def make_world(net: Internet, name: str) -> World:
+    """The world of that name for this internet."""
+    if name == "sim":
+        from .sim_world import SimWorld
+
+        return SimWorld(net)
+    if name == "kernel":
+        from .kernel.world import KernelWorld
+
+        return KernelWorld(net)
+    if name == "loopback":
+        from .loopback_world import LoopbackWorld
+
+        return LoopbackWorld(net)
+    raise ValueError(f"there is no world {name!r}; there are sim, kernel and loopback")
+
+
+def run(net: Internet, story: Story, world_name: str, limit: float) -> Run:
+    """Run a story to its end; see `Internet.run`."""
+    with outer_loop_aside(), _alive(net, world_name) as world:
+        main = world.loop.create_task(_limited(story, limit), name="story")
+        try:
+            result = world.loop.run_until_complete(main)
+        finally:
+            _stop_everything(world.loop, main)
+        return Run(net, world.name, world.trace, world.loop.time(), result)
+
+
+async def play(net: Internet, story: Story, limit: float, slice_seconds: float) -> Run:
+    """Run a story in the simulator in slices of wall-clock time, letting the caller's loop live in between."""
+    from .sim_world import SimWorld
+
+    with contextlib.ExitStack() as stack:
+        with outer_loop_aside():
+            world = stack.enter_context(_alive(net, "sim"))
+            assert isinstance(world, SimWorld)
+            main = world.loop.create_task(_limited(story, limit), name="story")
+        try:
+            done = False
+            while not done:
+                with outer_loop_aside():
+                    done = world.loop.run_slice(main, slice_seconds)
+                await asyncio.sleep(0)
+            return Run(net, world.name, world.trace, world.loop.time(), main.result())
+        finally:
+            with outer_loop_aside():
+                _stop_everything(world.loop, main)
+                stack.close()
+
+
+@contextlib.contextmanager
+def _alive(net: Internet, name: str) -> Iterator[World]:
+    """A world, entered; `net.world` is set meanwhile, and chance comes from the seed."""
+    if net.world is not None:
+        raise RuntimeError("this internet runs already; a story cannot start another run of it")
+    state = random.getstate()
+    with make_world(net, name) as world, hosts_make_sockets():
+        net.world = world
+        # Programs draw their jitter from `random`; seeded, the same story makes the same trace.
+        random.seed(f"{net.seed}:programs")
+        try:
+            yield world
+        finally:
+            net.world = None
+            random.setstate(state)
+
+
+async def _limited(story: Story, limit: float) -> Any:
+    async with asyncio.timeout(limit):
+        return await story()
+
+
+def _stop_everything(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -> None:
+    """Cancel whatever still runs, in the order of its start, and let it clean up."""
+    tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
+    for task in sorted(tasks, key=lambda task: getattr(task, "natsim_number", 0)):
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
