@@ -26,6 +26,7 @@ class LoopbackWorld:
         self.net = net
         self.trace: Trace | None = None
         self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop()
+        self._tasks: list[asyncio.Task[object]] = []
 
     def __enter__(self) -> LoopbackWorld:
         return self
@@ -39,7 +40,9 @@ class LoopbackWorld:
         async def run() -> T:
             return await program
 
-        return self.loop.create_task(run(), name=name)
+        task = self.loop.create_task(run(), name=name)
+        self._tasks.append(task)
+        return task
 
     def address_of(self, host: Host) -> str:
         """Everybody is at home."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -46,7 +45,8 @@ class SimWorld:
         self.boxes: dict[str, NatBox] = {}
         self.hosts: dict[str, SimHost] = {}
         self._contexts: dict[str, contextvars.Context] = {}
-        self._numbers = itertools.count(1)
+        #: Held here because a loop holds its tasks only weakly; in the order of their start.
+        self._tasks: list[asyncio.Task[object]] = []
         for nat in net.nats.values():
             self._build_nat(nat)
         for host in net.hosts.values():
@@ -107,7 +107,7 @@ class SimWorld:
             return await program
 
         task = self.loop.create_task(run(), name=name, context=self._contexts[host.name].copy())
-        task.natsim_number = next(self._numbers)  # type: ignore[attr-defined]
+        self._tasks.append(task)
         return task
 
     def address_of(self, host: Host) -> str:

@@ -67,7 +67,7 @@ def run(net: Internet, story: Story, world_name: str, limit: float) -> Run:
         try:
             result = world.loop.run_until_complete(main)
         finally:
-            _stop_everything(world.loop, main)
+            _stop_everything(world.loop)
         return Run(net, world.name, world.trace, world.loop.time(), result)
 
 
@@ -89,7 +89,7 @@ async def play(net: Internet, story: Story, limit: float, slice_seconds: float) 
             return Run(net, world.name, world.trace, world.loop.time(), main.result())
         finally:
             with outer_loop_aside():
-                _stop_everything(world.loop, main)
+                _stop_everything(world.loop)
                 stack.close()
 
 
@@ -115,11 +115,18 @@ async def _limited(story: Story, limit: float) -> Any:
         return await story()
 
 
-def _stop_everything(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -> None:
-    """Cancel whatever still runs, in the order of its start, and let it clean up."""
-    tasks = [task for task in asyncio.all_tasks(loop) if not task.done()]
-    for task in sorted(tasks, key=lambda task: getattr(task, "natsim_number", 0)):
+def _stop_everything(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel whatever still runs, always in the same order, and let it clean up."""
+    tasks = sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=lambda task: task.get_name())
+    loop.set_exception_handler(_ignore_cancellation)
+    for task in tasks:
         task.cancel()
     if tasks:
         loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _ignore_cancellation(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Python 3.11's streams complain when a server's connections are cancelled, which is how every world ends."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)

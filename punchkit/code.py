@@ -6,7 +6,7 @@ one guess per room. The idea is magic-wormhole's. Pure functions; go to `crypto.
 
 >>> parse("  7 Amber_Falcon ")
 Code(nameplate='7')
->>> str(parse("007–AMBER—falcon"))
+>>> str(parse("007\\u2014AMBER__falcon"))
 '7-amber-falcon'
 """
 

@@ -9,6 +9,7 @@ Nothing here touches sockets or clocks.
 
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from punchkit.errors import ProtocolError
@@ -115,9 +116,11 @@ class _Codec:
     """One row of the registry, ready for use."""
 
     def __init__(self, number: int, cls: type[Message], layout: str) -> None:
-        self.number, self.cls, self.has_rest = number, cls, layout.endswith("*")
+        self.number, self.has_rest = number, layout.endswith("*")
+        self.make: Callable[..., Message] = cls
         self.head = struct.Struct(">B" + layout.rstrip("*"))
-        self.names = tuple(field.name for field in fields(cls))
+        self.name = cls.__name__.upper()
+        self.fields = tuple(field.name for field in fields(cls))
 
 
 _CODECS = {cls: _Codec(number, cls, layout) for number, cls, layout in REGISTRY}
@@ -127,7 +130,7 @@ _BY_NUMBER = {codec.number: codec for codec in _CODECS.values()}
 def encode(message: Message) -> bytes:
     """The plaintext of a record. Raises struct.error if a number does not fit its field."""
     codec = _CODECS[type(message)]
-    values = [getattr(message, name) for name in codec.names]
+    values = [getattr(message, name) for name in codec.fields]
     rest = values.pop() if codec.has_rest else b""
     return b"".join((codec.head.pack(codec.number, *values), rest))
 
@@ -139,9 +142,9 @@ def decode(record: bytes) -> Message:
         raise ProtocolError(f"a record of unknown type {record[:1].hex() or '(empty)'}")
     size = codec.head.size
     if len(record) < size or (len(record) > size and not codec.has_rest):
-        raise ProtocolError(f"a {codec.cls.__name__.upper()} record of {len(record)} bytes")
+        raise ProtocolError(f"a {codec.name} record of {len(record)} bytes")
     _, *values = codec.head.unpack_from(record)
-    return codec.cls(*values, record[size:]) if codec.has_rest else codec.cls(*values)
+    return codec.make(*values, record[size:]) if codec.has_rest else codec.make(*values)
 
 
 # ---- what a session tells its driver ---------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ class PeerFinished:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Both streams have ended and both sides know: flush the paths and close them."""
+    """Both streams have ended and all of both has arrived: let the paths drain, then close them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ class Outgoing:
 
     @property
     def room(self) -> int:
-        return max(0, self._window - (self.end - self.acked))
+        return 0 if self.closed else self._window - (self.end - self.acked)
 
     @property
     def has_more(self) -> bool:
@@ -237,7 +240,9 @@ class Outgoing:
         return self.acked > self.end
 
     def write(self, data: bytes) -> int:
-        """Keep as much as there is room for."""
+        """Keep as much as there is room for. ValueError once closed."""
+        if self.closed:
+            raise ValueError("write after the end: this direction of the stream has ended")
         rest = taken = memoryview(data)[: self.room]
         while rest:
             part = rest[: CHUNK - self.end % CHUNK]
@@ -318,7 +323,7 @@ class Incoming:
         return Ack(self.next + self.complete, self._promised)
 
     def merge(self, message: Data) -> None:
-        """Take in bytes from anywhere in the stream. Raises ProtocolError if they contradict what we know or allowed."""
+        """Take in bytes from anywhere in the stream. Raises ProtocolError if the peer contradicts itself or us."""
         offset, data = message.offset, message.data
         end = offset + len(data)
         if not data:

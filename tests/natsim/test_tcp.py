@@ -12,10 +12,14 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from natsim import tcp
 from natsim.packet import ACK, FIN, PSH, RST, SYN, TCP, Endpoint, Packet, flag_text
-from natsim.tcp import MILLISECOND, SECOND, State, TcpConnection, reset_for
+from natsim.tcp import State, TcpConnection, reset_for
+from natsim.tcp_congestion import MILLISECOND, SECOND, NewReno
+from natsim.tcp_segments import Reassembly, add, at_or_before, before, distance
 
 A = Endpoint("198.51.100.1", 4000)
 B = Endpoint("203.0.113.2", 5000)
@@ -178,9 +182,13 @@ def test_three_way_handshake() -> None:
     wire.run()
     assert wire.story(A) == ["0 S seq 0", "40 . seq 1 ack 1"]
     assert wire.story(B) == ["20 S. seq 0 ack 1"]
-    assert wire.b is not None and wire.b.passive and not wire.a.passive
+    assert wire.b is not None
+    assert wire.b.passive
+    assert not wire.a.passive
     assert wire.a.state is wire.b.state is State.ESTABLISHED
-    assert wire.a.connected and wire.a.writable and not wire.a.readable
+    assert wire.a.connected
+    assert wire.a.writable
+    assert not wire.a.readable
     syn, syn_ack, ack = (packet for _, packet in wire.log)
     assert (syn.mss, syn.wscale, syn_ack.cause, ack.cause) == (1460, 5, syn.uid, syn_ack.uid)
 
@@ -189,10 +197,15 @@ def test_simultaneous_open_as_linux_does_it() -> None:
     wire = Wire(make(A, B), make(B, A))
     for end in wire.ends():
         end.open(0)
+    wire.run(until=2 * DELAY)
+    assert [end.state for end in wire.ends()] == [State.ESTABLISHED] * 2
+    assert wire.a.snd_wnd <= 0xFFFF  # the window of a SYN,ACK is not scaled
     wire.run()
     expected = ["0 S seq 0", "20 S. seq 0 ack 1", "40 . seq 1 ack 1"]
     assert wire.story(A) == wire.story(B) == expected
-    assert wire.a.state is State.ESTABLISHED and wire.b and wire.b.state is State.ESTABLISHED
+    assert wire.a.state is State.ESTABLISHED
+    assert wire.b
+    assert wire.b.state is State.ESTABLISHED
     assert wire.a.snd_wnd == wire.b.snd_wnd == 1 << 20
     transfer(wire, b"hello" * 10_000, b"world" * 10_000)
 
@@ -229,6 +242,52 @@ def test_simultaneous_open_survives_the_loss_of_any_one_segment() -> None:
         assert len(wire.log) < 12, lost
 
 
+def test_a_late_peer_does_not_spoil_the_round_trip_estimate() -> None:
+    """A's SYN is dropped by B's NAT; B dials 700 ms later.  Those 700 ms are no round trip."""
+    wire = Wire(make(A, B), make(B, A), drop=lambda packet: packet.src == A and packet.is_initial_syn)
+    wire.a.open(0)
+    wire.run(until=700 * MILLISECOND)
+    assert wire.b
+    wire.b.open(wire.now)
+    wire.run(until=2 * SECOND)
+    assert [end.state for end in wire.ends()] == [State.ESTABLISHED] * 2
+    assert wire.a.timer.srtt is None
+    assert wire.b.timer.srtt == 2 * DELAY
+
+
+def test_a_lost_syn_makes_the_first_timeout_three_seconds() -> None:
+    wire = Wire(make(A, B), drop=lambda packet: packet.uid == 1)
+    wire.listen = {B.address: B.port}
+    wire.a.open(0)
+    wire.run()
+    assert wire.a.state is State.ESTABLISHED
+    assert wire.a.timer.rto == 3 * SECOND
+    assert wire.b
+    assert wire.b.timer.rto < SECOND
+
+
+def test_data_and_shutdown_before_the_connection_stands() -> None:
+    wire = Wire(make())
+    wire.listen = {B.address: B.port}
+    wire.a.open(0)
+    wire.a.send(b"early bird", 0)
+    wire.a.shutdown(0)
+    wire.run(until=SECOND)
+    assert wire.b
+    assert wire.b.receive(100, wire.now) == b"early bird"
+    assert (wire.a.state, wire.b.state) == (State.FIN_WAIT_2, State.CLOSE_WAIT)
+
+
+def test_absurd_ack_in_syn_received_is_refused() -> None:
+    a = make()
+    a.open(0)
+    b = TcpConnection.accept(a.outbox[0], 9000, 0)
+    b.outbox.clear()
+    b.segment_in(Packet(TCP, A, B, flags=ACK, seq=1001, ack=12345, window=100), 1)
+    assert [(packet.flags, packet.seq) for packet in b.outbox] == [(RST, 12345)]
+    assert b.state is State.SYN_RECEIVED
+
+
 def test_self_connect() -> None:
     wire = Wire(TcpConnection(A, A, 1000))
     wire.a.open(0)
@@ -239,14 +298,17 @@ def test_self_connect() -> None:
     assert wire.a.receive(100, wire.now) == b"echo"
     wire.a.close(wire.now)
     wire.run(until=wire.now + SECOND)
-    assert wire.a.state is State.TIME_WAIT
+    assert wire.a.state.value == "TIME-WAIT"
 
 
 def test_refused_and_icmp() -> None:
     wire = Wire(make())
     wire.a.open(0)
     wire.run()
-    assert wire.a.error == errno.ECONNREFUSED and wire.a.closed and wire.a.readable and wire.a.writable
+    assert wire.a.error == errno.ECONNREFUSED
+    assert wire.a.closed
+    assert wire.a.readable
+    assert wire.a.writable
     assert not wire.a.connected
     for error, expected in {
         (3, 3): errno.ECONNREFUSED,
@@ -259,10 +321,12 @@ def test_refused_and_icmp() -> None:
         a = make()
         a.open(0)
         a.icmp_in(*error, 1)
-        assert a.error == expected and a.closed == (expected is not None)
+        assert a.error == expected
+        assert a.closed == (expected is not None)
     wire = connected()
     wire.a.icmp_in(3, 3, 1)
-    assert wire.a.state is State.ESTABLISHED and wire.a.error is None
+    assert wire.a.state is State.ESTABLISHED
+    assert wire.a.error is None
 
 
 @pytest.mark.parametrize(
@@ -280,7 +344,8 @@ def test_syn_schedule(schedule: tuple[int, ...], times: list[int], end: int) -> 
     wire.run()
     assert [when // SECOND for when, _ in wire.log] == times
     assert {(packet.flags, packet.seq) for _, packet in wire.log} == {(SYN, 1000)}
-    assert wire.a.error == errno.ETIMEDOUT and wire.now == end * SECOND
+    assert wire.a.error == errno.ETIMEDOUT
+    assert wire.now == end * SECOND
     assert wire.a.retransmissions == len(times) - 1
 
 
@@ -290,7 +355,8 @@ def test_syn_ack_schedule() -> None:
     wire = Wire(TcpConnection.accept(a.outbox[0], 9000, 0), loss=1.0)
     wire.run()
     assert [when // SECOND for when, _ in wire.log] == [0, 1, 3, 7, 15, 31]
-    assert wire.a.error == errno.ETIMEDOUT and wire.now == 63 * SECOND
+    assert wire.a.error == errno.ETIMEDOUT
+    assert wire.now == 63 * SECOND
 
 
 def test_options_of_a_plain_peer() -> None:
@@ -316,7 +382,8 @@ def test_reset_for() -> None:
     assert (reply.src, reply.dst, reply.cause) == (B, A, 5)
     assert (reply.flags, reply.seq, reply.ack) == (RST | ACK, 0, 3)
     reply = reset_for(Packet(TCP, A, B, flags=ACK, seq=3, ack=99))
-    assert reply is not None and (reply.flags, reply.seq) == (RST, 99)
+    assert reply is not None
+    assert (reply.flags, reply.seq) == (RST, 99)
     assert reset_for(Packet(TCP, A, B, flags=RST, seq=3)) is None
 
 
@@ -329,7 +396,8 @@ def test_rst_in_syn_sent_must_acknowledge_our_syn() -> None:
         return a
 
     for innocent in (after(RST, 0), after(RST | ACK, 1000), after(RST | ACK, 1002)):
-        assert innocent.state is State.SYN_SENT and not innocent.outbox
+        assert innocent.state is State.SYN_SENT
+        assert not innocent.outbox
     assert after(RST | ACK, 1001).error == errno.ECONNREFUSED
     (reply,) = after(ACK, 500).outbox  # an ACK of something else is answered with RST, and we go on
     assert (reply.flags, reply.seq) == (RST, 500)
@@ -353,10 +421,13 @@ def test_rst_in_a_synchronized_state() -> None:
     a.outbox.clear()
     a.segment_in(segment(wire, RST, seq=a.rcv_nxt - 1), SECOND)
     a.segment_in(segment(wire, RST, seq=a.rcv_nxt + (1 << 21)), SECOND)
-    assert a.state is State.ESTABLISHED and not a.outbox
+    assert a.state is State.ESTABLISHED
+    assert not a.outbox
     a.segment_in(segment(wire, ACK, text=b"last words"), SECOND)
     a.segment_in(segment(wire, RST), SECOND)
-    assert a.error == errno.ECONNRESET and a.closed and a.next_timer is None
+    assert a.error == errno.ECONNRESET
+    assert a.closed
+    assert a.next_timer is None
     assert a.receive(100, SECOND) == b"last words"  # as Linux: data first, then the error
 
 
@@ -380,7 +451,8 @@ def test_a_forgetful_peer_is_reset_by_the_challenge() -> None:
 def test_ack_of_the_future_is_answered_and_not_believed() -> None:
     wire = connected()
     wire.a.segment_in(segment(wire, ACK, ack=wire.a.snd_max + 1, text=b"lie"), 0)
-    assert wire.a.receive(10, 0) == b"" and wire.a.snd_una == 1001
+    assert wire.a.receive(10, 0) == b""
+    assert wire.a.snd_una == 1001
     assert [(packet.flags, packet.ack) for packet in wire.a.outbox] == [(ACK, 9001)]
 
 
@@ -388,13 +460,16 @@ def test_abort_resets_the_peer() -> None:
     wire = connected()
     wire.a.abort(0)
     wire.run()
-    assert wire.a.closed and wire.a.error is None
-    assert wire.b and wire.b.error == errno.ECONNRESET
+    assert wire.a.closed
+    assert wire.a.error is None
+    assert wire.b
+    assert wire.b.error == errno.ECONNRESET
     a = make()
     a.open(0)
     a.outbox.clear()
     a.abort(0)
-    assert a.closed and not a.outbox  # nobody knows of us yet
+    assert a.closed
+    assert not a.outbox
 
 
 # --- closing ----------------------------------------------------------------------------------------------------------
@@ -406,23 +481,30 @@ def test_orderly_close_and_half_close() -> None:
     assert b
     a.send(b"request", 0)
     a.shutdown(0)
-    assert a.state is State.FIN_WAIT_1 and not a.writable
+    assert a.state is State.FIN_WAIT_1
+    assert not a.writable
     with pytest.raises(BrokenPipeError):
         a.send(b"more", 0)
     wire.run(until=SECOND)
     assert (a.state, b.state) == (State.FIN_WAIT_2, State.CLOSE_WAIT)
     assert not b.at_eof
-    assert b.receive(100, wire.now) == b"request" and b.at_eof and b.readable
+    assert b.receive(100, wire.now) == b"request"
+    assert b.at_eof
+    assert b.readable
     b.send(b"answer", wire.now)  # the other half is open
     wire.run(until=2 * SECOND)
-    assert a.receive(100, wire.now) == b"answer" and not a.at_eof
+    assert a.receive(100, wire.now) == b"answer"
+    assert not a.at_eof
     b.close(wire.now)
     assert b.state is State.LAST_ACK
     start = wire.now
     wire.run(until=3 * SECOND)
-    assert (a.state, b.state) == (State.TIME_WAIT, State.CLOSED) and a.at_eof
+    assert (a.state, b.state) == (State.TIME_WAIT, State.CLOSED)
+    assert a.at_eof
     wire.run()
-    assert a.closed and a.error is None and wire.now == start + DELAY + 60 * SECOND
+    assert a.closed
+    assert a.error is None
+    assert wire.now == start + DELAY + 60 * SECOND
 
 
 def test_simultaneous_close() -> None:
@@ -451,25 +533,42 @@ def test_lost_last_ack() -> None:
     assert wire.b
     wire.b.close(wire.now)
     wire.run(until=5 * SECOND)
-    assert lost and wire.b.closed and wire.b.error is None and wire.b.retransmissions == 1
+    assert lost
+    assert wire.b.closed
+    assert wire.b.error is None
+    assert wire.b.retransmissions == 1
+
+
+def test_a_repeated_fin_prolongs_time_wait() -> None:
+    wire = connected()
+    wire.a.close(0)
+    wire.a.segment_in(segment(wire, ACK | FIN, ack=wire.a.snd_max), SECOND)
+    assert wire.a.next_timer == 61 * SECOND
+    wire.a.outbox.clear()
+    wire.a.segment_in(segment(wire, ACK | FIN, seq=wire.a.rcv_nxt - 1, ack=wire.a.snd_max), 2 * SECOND)
+    assert wire.a.next_timer == 62 * SECOND
+    assert [packet.flags for packet in wire.a.outbox] == [ACK]
 
 
 def test_orphan_does_not_wait_for_ever_in_fin_wait_2() -> None:
     wire = connected()
     wire.a.close(0)
     wire.run()
-    assert wire.a.closed and wire.now == 2 * DELAY + 60 * SECOND
+    assert wire.a.closed
+    assert wire.now == 2 * DELAY + 60 * SECOND
     wire = connected()
     wire.a.shutdown(0)  # no orphan: its application still reads
     wire.run()
-    assert wire.a.state is State.FIN_WAIT_2 and wire.a.next_timer is None
+    assert wire.a.state is State.FIN_WAIT_2
+    assert wire.a.next_timer is None
 
 
 def test_close_with_unread_data_resets() -> None:
     wire = connected()
     wire.a.segment_in(segment(wire, ACK, text=b"unread"), 0)
     wire.a.close(0)
-    assert wire.a.closed and wire.a.outbox[-1].flags & RST
+    assert wire.a.closed
+    assert wire.a.outbox[-1].flags & RST
 
 
 def test_data_after_close_resets() -> None:
@@ -478,7 +577,8 @@ def test_data_after_close_resets() -> None:
     assert wire.b
     wire.b.send(b"too late", 0)
     wire.run()
-    assert wire.a.closed and wire.b.error == errno.ECONNRESET
+    assert wire.a.closed
+    assert wire.b.error == errno.ECONNRESET
 
 
 def test_reuse_of_time_wait() -> None:
@@ -505,8 +605,11 @@ def test_flow_control() -> None:
     data = random.Random(1).randbytes(200_000)
     assert a.send(data, 0) == 200_000
     wire.run(until=30 * SECOND)
-    assert len(b._received) == 50_000 and a.snd_wnd == 0
+    assert len(b._received) == 50_000
+    assert a.snd_wnd == 0
     assert not any(packet.payload for when, packet in wire.log if when > 5 * SECOND)
+    # The 360 octets of the window that make no full segment wait until nothing else is under way.
+    assert [len(packet.payload) for _, packet in wire.log if packet.payload] == [1460] * 34 + [360]
     probes = [when for when, packet in wire.log if packet.src == A and when > SECOND]
     assert 3 <= len(probes) <= 8
     gaps = [later - earlier for earlier, later in pairwise(probes)]
@@ -519,6 +622,25 @@ def test_flow_control() -> None:
     wire.work = lambda: got.extend(b.receive(1 << 20, wire.now))
     wire.run(until=wire.now + 2 * SECOND)
     assert got == data
+
+
+def test_a_sliver_of_window_is_not_used() -> None:
+    """Silly window avoidance: 108 octets of room, while full segments are under way, are not worth a segment."""
+    wire = connected()
+    a = wire.a
+    a.send(bytes(100_000), 0)
+    a.outbox.clear()
+    ack = segment(wire, ACK, ack=1001 + 1460)
+    ack.window = (9 * 1460 + 108) >> a.snd_wscale
+    a.segment_in(ack, DELAY)
+    assert not a.outbox
+    ack = segment(wire, ACK, ack=1001 + 10 * 1460)
+    ack.window = 108 >> a.snd_wscale
+    a.segment_in(ack, DELAY)  # nothing is under way any more: wait a while for a better window, then use this one
+    assert not a.outbox
+    assert a.next_timer is not None
+    a.on_timer(a.next_timer)
+    assert [len(packet.payload) for packet in a.outbox] == [96]
 
 
 def test_lost_window_update_is_found_by_a_probe() -> None:
@@ -542,7 +664,8 @@ def test_text_beyond_the_window_is_cut_off() -> None:
     assert [(packet.ack, packet.window) for packet in a.outbox] == [(9011, 0)]
     assert a.state is State.ESTABLISHED
     a.segment_in(Packet(TCP, B, A, b"a", flags=ACK, seq=9011, ack=1001, window=77), 1)  # closed, but the ACK counts
-    assert a.snd_wnd == 77 and a.receive(100, 1) == b"0123456789"
+    assert a.snd_wnd == 77
+    assert a.receive(100, 1) == b"0123456789"
 
 
 def test_old_and_early_text() -> None:
@@ -554,16 +677,112 @@ def test_old_and_early_text() -> None:
     assert [packet.ack for packet in a.outbox] == [start, start]  # duplicate ACKs, at once
     a.segment_in(segment(wire, ACK, seq=start - 5, text=b"?????abcd"), 0)
     assert a.receive(100, 0) == b"abcdefgh"
-    assert a.state is State.CLOSE_WAIT and a.at_eof and a.outbox[-1].ack == start + 9
+    assert a.state is State.CLOSE_WAIT
+    assert a.at_eof
+    assert a.outbox[-1].ack == start + 9
+
+
+def test_text_after_the_fin_is_ignored() -> None:
+    wire = connected()
+    start = wire.a.rcv_nxt
+    wire.a.segment_in(segment(wire, ACK | FIN, seq=start + 3, text=b"def"), 0)
+    wire.a.segment_in(segment(wire, ACK, text=b"abcdefghi"), 0)
+    assert wire.a.receive(100, 0) == b"abcdef"
+    assert wire.a.at_eof
+    assert wire.a.rcv_nxt == start + 7
+
+
+def test_text_beyond_the_promised_window() -> None:
+    """There is room, since the application has read, but the peer has not been told: take it, promise no less."""
+    wire = limited(10_000)
+    assert wire.b
+    wire.b.segment_in(Packet(TCP, A, B, bytes(9_990), flags=ACK, seq=1001, ack=9001, window=100), 0)
+    wire.b.receive(1000, 0)
+    wire.b.segment_in(Packet(TCP, A, B, bytes(500), flags=ACK, seq=10_991, ack=9001, window=100), 0)
+    wire.b.on_timer(SECOND)
+    assert all(0 <= packet.window <= 10_000 for packet in wire.b.outbox)
+    assert wire.b.rcv_nxt == 11_491
+
+
+def test_late_and_ancient_acks() -> None:
+    """A late segment does not bring back an old window; an ACK from long ago makes the whole segment a forgery."""
+    wire = connected()
+    a = wire.a
+    start = a.rcv_nxt
+    a.segment_in(segment(wire, ACK, seq=start + 5, text=b"new"), 0)
+    late = segment(wire, ACK, text=b"late.")
+    late.window = 3
+    a.segment_in(late, 0)
+    assert a.snd_wnd == 1000 << 5
+    assert a.receive(100, 0) == b"late.new"
+    a.segment_in(segment(wire, ACK, ack=a.snd_una - a.max_snd_wnd - 1, text=b"forged"), 0)
+    assert a.receive(100, 0) == b""
+
+
+def test_ack_on_the_right_edge_counts() -> None:
+    """The peer has filled our window, all of that is lost, and now it acknowledges our data."""
+    wire = connected()
+    wire.a.send(b"12345", 0)
+    wire.a.segment_in(segment(wire, ACK, seq=wire.a.rcv_nxt + (1 << 20), ack=wire.a.snd_max), 0)
+    assert wire.a.snd_una == wire.a.snd_max
+
+
+def test_new_reno_in_numbers() -> None:
+    reno = NewReno(100)
+    assert not any(reno.on_duplicate_ack(1000) for _ in range(2))
+    assert reno.window == 1200  # limited transmit
+    assert reno.on_duplicate_ack(1000)
+    assert (reno.ssthresh, reno.cwnd, reno.recover) == (500, 800, 1000)
+    assert not reno.on_duplicate_ack(1000)
+    assert reno.window == 900
+    assert reno.on_ack(300, 1000)  # a partial ACK: repeat the next one
+    assert reno.cwnd == 700
+    assert not reno.on_ack(700, 700)
+    assert reno.cwnd == 200
+    assert not any(reno.on_duplicate_ack(200) for _ in range(5))  # not above `recover`: may be echoes of the repeats
+    reno.on_timeout(200)
+    assert (reno.ssthresh, reno.cwnd) == (200, 100)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(-(2**31) + 1, 2**31 - 1))
+def test_numbers_on_the_circle(seq: int, step: int) -> None:
+    other = add(seq, step)
+    assert distance(other, seq) == step
+    assert before(seq, other) == (step > 0)
+    assert at_or_before(seq, other) == (step >= 0)
+
+
+@given(st.binary(max_size=60), st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), max_size=30))
+def test_reassembly_gives_back_the_stream(stream: bytes, cuts: list[tuple[int, int]]) -> None:
+    early = Reassembly(1 << 20)
+    have: set[int] = set()
+    for start, length in cuts:
+        if piece := stream[start : start + length]:
+            early.put(start, piece)
+            have.update(range(start, start + len(piece)))
+    end = next(n for n in range(len(stream) + 1) if n not in have)
+    assert early.take(0) == stream[:end]
+    assert bool(early) == any(n > end for n in have)
+
+
+def test_reassembly_is_bounded() -> None:
+    early = Reassembly(10)
+    for n in range(1, 100):
+        early.put(n, b"12345678")
+    early.put(0, b"ab")
+    assert early.take(0) == b"ab2345678"
+    assert not early
 
 
 def test_delayed_ack() -> None:
     wire = connected()
     a = wire.a
     a.segment_in(segment(wire, ACK, text=b"x"), 0)
-    assert not a.outbox and a.next_timer == 40 * MILLISECOND
+    assert not a.outbox
+    assert a.next_timer == 40 * MILLISECOND
     a.on_timer(40 * MILLISECOND)
-    assert [(packet.flags, packet.cause) for packet in a.outbox] == [(ACK, 77)] and a.next_timer is None
+    assert [(packet.flags, packet.cause) for packet in a.outbox] == [(ACK, 77)]
+    assert a.next_timer is None
     a.outbox.clear()
     a.segment_in(segment(wire, ACK, text=bytes(1460)), SECOND)
     assert not a.outbox
@@ -572,7 +791,8 @@ def test_delayed_ack() -> None:
     a.outbox.clear()
     a.segment_in(segment(wire, ACK, text=b"y"), SECOND)
     a.send(b"answer", SECOND)  # carries the ACK
-    assert [packet.flags for packet in a.outbox] == [ACK | PSH] and a._ack_at is None
+    assert [packet.flags for packet in a.outbox] == [ACK | PSH]
+    assert a._ack_at is None
 
 
 def test_initial_window_and_slow_start() -> None:
@@ -596,10 +816,13 @@ def test_fast_retransmit() -> None:
     wire = connected(drop=drop)  # type: ignore[arg-type]
     wire.a.send(bytes(100_000), 0)
     wire.run(until=2 * DELAY)
-    assert wire.a.retransmissions == 1 and wire.a.congestion.in_recovery
+    assert wire.a.retransmissions == 1
+    assert wire.a.congestion.in_recovery
     wire.run(until=SECOND)
-    assert wire.b and len(wire.b._received) == 100_000
-    assert wire.a.retransmissions == 1 and not wire.a.congestion.in_recovery
+    assert wire.b
+    assert len(wire.b._received) == 100_000
+    assert wire.a.retransmissions == 1
+    assert not wire.a.congestion.in_recovery
 
 
 def test_partial_acks_repair_one_hole_per_round_trip() -> None:
@@ -613,7 +836,8 @@ def test_partial_acks_repair_one_hole_per_round_trip() -> None:
     wire = connected(drop=drop)  # type: ignore[arg-type]
     wire.a.send(bytes(100_000), 0)
     wire.run(until=8 * DELAY)
-    assert wire.a.retransmissions == 3 and wire.a.snd_una > 1001 + 5 * 1460
+    assert wire.a.retransmissions == 3
+    assert wire.a.snd_una > 1001 + 5 * 1460
     assert wire.a._retries == 0
 
 
@@ -622,9 +846,11 @@ def test_retransmission_backs_off_and_gives_up() -> None:
     wire.a.send(b"hello?", 0)
     wire.run()
     times = [when for when, _ in wire.log]
-    assert len(times) == 1 + 15 and wire.a.error == errno.ETIMEDOUT
+    assert len(times) == 1 + 15
+    assert wire.a.error == errno.ETIMEDOUT
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert gaps[0] >= 200 * MILLISECOND and gaps[-1] == 120 * SECOND
+    assert gaps[0] >= 200 * MILLISECOND
+    assert gaps[-1] == 120 * SECOND
     assert all(later == min(2 * earlier, 120 * SECOND) for earlier, later in pairwise(gaps))
 
 
@@ -635,7 +861,8 @@ def test_user_timeout() -> None:
     assert wire.a.error is None  # nothing sent, nothing to wait for
     wire.a.send(b"hello?", wire.now)
     wire.run()
-    assert wire.a.error == errno.ETIMEDOUT and wire.now == 110 * SECOND
+    assert wire.a.error == errno.ETIMEDOUT
+    assert wire.now == 110 * SECOND
 
 
 def test_keepalive() -> None:
@@ -654,20 +881,24 @@ def test_karn_and_the_estimate() -> None:
     wire = connected()
     wire.a.send(b"x", 0)
     wire.run(until=SECOND)
-    assert wire.a.timer.srtt is not None and wire.a.timer.rto >= 200 * MILLISECOND
+    assert wire.a.timer.srtt is not None
+    assert wire.a.timer.rto >= 200 * MILLISECOND
     before = wire.a.timer.srtt
     wire.loss = 1.0
     wire.a.send(b"y", wire.now)
     wire.run(until=wire.now + SECOND)
     wire.loss = 0.0
     wire.run(until=wire.now + 5 * SECOND)
-    assert wire.a.snd_una == wire.a.snd_max and wire.a.timer.srtt == before
+    assert wire.a.snd_una == wire.a.snd_max
+    assert wire.a.timer.srtt == before
 
 
 def test_lossless_transfer_repeats_nothing_and_wraps_around() -> None:
     wire = connected(isn_a=2**32 - 70_000, isn_b=2**32 - 1)
     transfer(wire, random.Random(2).randbytes(3_000_000), random.Random(3).randbytes(500_000))
-    assert wire.a.retransmissions == 0 and wire.b and wire.b.retransmissions == 0
+    assert wire.a.retransmissions == 0
+    assert wire.b
+    assert wire.b.retransmissions == 0
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -715,5 +946,6 @@ def test_garbage_never_breaks_a_connection() -> None:
             wire.a.outbox.clear()
             wire.a.segment_in(packet, step * MILLISECOND)
             assert len(wire.a.outbox) < 20
-            assert 0 <= wire.a.rcv_wnd <= 1 << 20 and len(wire.a._received) <= 1 << 20
+            assert 0 <= wire.a.rcv_wnd <= 1 << 20
+            assert len(wire.a._received) <= 1 << 20
             assert all(0 <= p.window <= 0xFFFF and 0 <= p.seq < 2**32 and 0 <= p.ack < 2**32 for p in wire.a.outbox)

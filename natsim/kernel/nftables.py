@@ -1,0 +1,104 @@
+"""A `LinuxBehavior` in nft's language: the same value that `natsim/nat/linux.py` simulates, here for the real thing.
+
+Text in, text out; running it is the business of `world.py`.  In every NAT's namespace the interface to the outside is
+called `wan`, everything else leads inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..internet import Internet
+from ..nat.devices import DEVICES
+from ..nat.linux import LinuxBehavior, Masquerade, WanInput
+
+WAN = "wan"
+
+
+class KernelCannot(RuntimeError):
+    """This internet has a part that the kernel world cannot build."""
+
+
+def check(net: Internet) -> None:
+    """Complain about NATs that nftables cannot be."""
+    able = [
+        name for name, device in DEVICES.items() if all(isinstance(layer, LinuxBehavior) for layer in device.layers)
+    ]
+    for nat in net.nats.values():
+        if not isinstance(nat.behavior, LinuxBehavior):
+            raise KernelCannot(
+                f"the kernel world cannot build {nat.name}, which is a {type(nat.behavior).__name__}: so far it builds "
+                f"NATs from Linux's own nftables, which can be a LinuxBehavior only ({', '.join(able)}). "
+                'Take one of those, or run this internet with world="sim"'
+            )
+
+
+_TRANSLATE = {
+    Masquerade.PLAIN: f'oifname "{WAN}" masquerade',
+    Masquerade.FULLY_RANDOM: f'oifname "{WAN}" masquerade fully-random',
+    Masquerade.NONE: "",
+}
+
+_UNASKED = {
+    WanInput.DROP: "drop",
+    WanInput.REJECT: "meta l4proto tcp reject with tcp reset\n    reject with icmp port-unreachable",
+    WanInput.ACCEPT: "accept",
+}
+
+_BLOCK_UDP = f'iifname != "{WAN}" oifname "{WAN}" meta l4proto udp drop'
+
+
+def nat_rules(behavior: LinuxBehavior) -> str:
+    """The whole ruleset of a NAT or firewall.
+
+    `input` is about packets to the router itself, which a stray packet from outside is: that chain decides how a NAT
+    answers one.  `forward` is about packets between outside and inside.
+    """
+    return f"""
+table ip natsim {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    {_TRANSLATE[behavior.masquerade]}
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+    {_BLOCK_UDP if behavior.block_udp else ""}
+    ct state established,related accept
+    iifname != "{WAN}" accept
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname != "{WAN}" accept
+    ct state established,related accept
+    {_UNASKED[behavior.wan_input]}
+  }}
+}}
+"""
+
+
+#: What a kernel must understand to be any of our NATs.
+TRIAL = nat_rules(LinuxBehavior(Masquerade.FULLY_RANDOM, WanInput.REJECT, block_udp=True))
+
+#: The core's ruleset: it passes everything, until something is cut.
+CORE = """
+table ip natsim {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+  }
+}
+"""
+
+#: Two sets of addresses with a cut between them, and how: "drop" or "reset".
+Cut = tuple[frozenset[str], frozenset[str], str]
+
+
+def cut_rules(cuts: Iterable[Cut]) -> str:
+    """Replace the core's cuts by these, in one transaction.  With "reset" TCP hears a RST; the rest is lost."""
+    lines = ["flush chain ip natsim forward"]
+    for one, other, how in cuts:
+        for source, destination in ((one, other), (other, one)):
+            match = f"ip saddr {{ {', '.join(sorted(source))} }} ip daddr {{ {', '.join(sorted(destination))} }}"
+            if how == "reset":
+                lines.append(f"add rule ip natsim forward {match} meta l4proto tcp reject with tcp reset")
+            lines.append(f"add rule ip natsim forward {match} drop")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,170 @@
+"""The kernel world: an internet made of network namespaces, for one run.
+
+One namespace for each host and NAT and one for the core, joined by veth where a link has no delay and by TUN where it
+has; nftables makes the NATs.  What each namespace is told is text from `addressing.py` and `nftables.py`; how a
+namespace lives is in `namespace.py`, how packets are delayed in `wire.py`, how sockets come to their hosts in
+`sockets.py`.
+
+It touches nothing of the machine outside those namespaces, and leaving takes all of it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ..aio.current import current_host
+from ..internet import Host, Internet, Nat
+from ..nat.linux import LinuxBehavior
+from . import addressing
+from .namespace import Namespace
+from .nftables import CORE, Cut, check, cut_rules, nat_rules
+from .requirements import available, program
+from .sockets import KernelHost, KernelLoop
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from ..trace import Trace
+
+T = TypeVar("T")
+
+
+class KernelWorld:
+    """One run of an internet on real sockets, behind the kernel's own NATs."""
+
+    name = "kernel"
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, net: Internet) -> None:
+        self.net = net
+        self.trace: Trace | None = None
+        self.namespaces: dict[str, Namespace] = {}
+        self.hosts: dict[str, KernelHost] = {}
+        #: Held here because a loop holds its tasks only weakly.
+        self._tasks: list[asyncio.Task[object]] = []
+        self._cuts: list[Cut] = []
+        self._built = contextlib.ExitStack()
+
+    def __enter__(self) -> KernelWorld:
+        check(self.net)
+        if problem := available():
+            raise RuntimeError(problem)
+        try:
+            self._build()
+        except BaseException:
+            self._built.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._built.close()
+
+    # -- Building ----------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.loop = self._built.enter_context(
+            contextlib.closing(KernelLoop({name: host._address for name, host in self.net.hosts.items()}))
+        )
+        nodes = addressing.nodes(self.net)
+        for name in (addressing.CORE, *(node.name for node in nodes)):
+            self._add_namespace(name, router=name not in self.net.hosts)
+        # From the top down: each node makes the links below it, so that it finds the one above.
+        self._furnish(None)
+        for node in nodes:
+            self._furnish(node)
+        for name in self.net.hosts:
+            host = self.hosts[name] = KernelHost(name, self.namespaces[name])
+            self._built.callback(host.close)
+
+    def _add_namespace(self, name: str, router: bool) -> None:
+        namespace = self.namespaces[name] = self._built.enter_context(contextlib.closing(Namespace(name)))
+        settings = dict(addressing.SYSCTLS) if Path("/proc/sys/net/ipv6").exists() else {}
+        namespace.sysctl(settings | (addressing.ROUTER_SYSCTLS if router else {}))
+
+    def _furnish(self, node: addressing.Node | None) -> None:
+        """Give a node (None is the core) its interfaces, addresses, routes and rules."""
+        namespace = self.namespaces[node.name if node else addressing.CORE]
+        script = list(addressing.lonely(is_core=node is None))
+        if node is not None:
+            script += addressing.uplink(node, is_veth=not _needs_wire(node))
+        if not isinstance(node, Host):
+            for below in addressing.children(self.net, node):
+                script += self._link(namespace, below)
+            script += addressing.downlinks(self.net, node)
+        namespace.run([program("ip"), "-batch", "-"], "\n".join(script) + "\n")
+        if node is None:
+            namespace.run(_nft(), CORE)
+        elif isinstance(node, Nat):
+            assert isinstance(node.behavior, LinuxBehavior)  # check() has seen to it
+            namespace.run(_nft(), nat_rules(node.behavior))
+
+    def _link(self, above: Namespace, node: addressing.Node) -> list[str]:
+        """Make the link of a node to the one above; returns what `ip` has to do for it."""
+        below = self.namespaces[node.name]
+        if not _needs_wire(node):
+            return [addressing.veth(node, below.path)]
+        ends = (above, addressing.down(node)), (below, addressing.up(node))
+        self._built.enter_context(contextlib.closing(Wire(self.loop, node.link, self.net.seed, *ends)))
+        return []
+
+    # -- While it runs ---------------------------------------------------------------------------------------------
+
+    def start(self, host: Host, program: Awaitable[T], name: str) -> asyncio.Task[T]:
+        """Run a program on a host."""
+
+        async def run() -> T:
+            return await program
+
+        context = contextvars.copy_context()
+        context.run(current_host.set, self.hosts[host.name])
+        task = self.loop.create_task(run(), name=name, context=context)
+        self._tasks.append(task)
+        return task
+
+    def address_of(self, host: Host) -> str:
+        """A host has the address that its description says."""
+        return host._address
+
+    def traffic(self, name: str) -> tuple[int, int]:
+        """Bytes that a host has received and sent on its link, or a NAT on its outer one, headers included."""
+        node: Host | Nat | None = self.net.hosts.get(name) or self.net.nats.get(name)
+        if node is None:
+            raise ValueError(f"this internet has no {name!r}; it has {', '.join([*self.net.hosts, *self.net.nats])}")
+        return self.namespaces[name].counters(addressing.up(node))
+
+    def enter_command(self, name: str) -> list[str]:
+        """The beginning of a command that runs a program inside a node, from any shell of this machine."""
+        return ["nsenter", f"--net={self.namespaces[name].path}"]
+
+    # -- Faults ------------------------------------------------------------------------------------------------------
+
+    def cut(self, one: str, other: str, how: str) -> None:
+        """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
+        if how not in ("drop", "reset"):
+            raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
+        self._set_cuts([*self._cuts, (*self._ends(one, other), how)])
+
+    def heal(self, one: str, other: str) -> None:
+        """Undo `cut`."""
+        ends = set(self._ends(one, other))
+        self._set_cuts([cut for cut in self._cuts if {cut[0], cut[1]} != ends])
+
+    def _set_cuts(self, cuts: list[Cut]) -> None:
+        self.namespaces[addressing.CORE].run(_nft(), cut_rules(cuts))
+        self._cuts = cuts
+
+    def _ends(self, one: str, other: str) -> tuple[frozenset[str], frozenset[str]]:
+        return addressing.public_addresses(self.net, one), addressing.public_addresses(self.net, other)
+
+
+def _needs_wire(node: addressing.Node) -> bool:
+    """veth can neither delay nor lose packets."""
+    return bool(node.link.delay or node.link.loss)
+
+
+def _nft() -> list[str]:
+    return [program("nft"), "-f", "-"]

@@ -1,0 +1,164 @@
+"""Meeting the peer: from a pairing code to a relayed, sealed connection.
+
+1. Connect to the server from a port that later sockets can share (`sockets.py`); it says from which outside address
+   it sees us.
+2. Wait in the room for the peer.
+3. Run the PAKE through the relay and confirm the key (`crypto.py`).  From here on the server sees only ciphertext.
+
+That is all: `link.py` sends data at once over what this returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from punchkit import wire
+from punchkit.code import Code
+from punchkit.crypto import Master, Opener, Pake, Sealer, frame
+from punchkit.errors import (
+    CodeUsed,
+    NobodyCame,
+    PeerGone,
+    ProtocolError,
+    PunchkitError,
+    RoomCrowded,
+    ServerGone,
+    ServerUnreachable,
+    WrongCode,
+)
+from punchkit.sockets import Address, local_address_towards, notice_death, shared_socket
+
+#: Seconds to reach the server, and for the peer to answer once it is there.
+CONNECT_TIMEOUT = 10.0
+PAKE_TIMEOUT = 20.0
+
+#: The largest frame of the PAKE, in bytes.
+MAX_PAKE_FRAME = 256
+
+
+@dataclass
+class Meeting:
+    """Two peers, connected through the server.  `local` and `observed` are our end of that connection, as seen from
+    inside and from the server; `role` is "leader" or "follower"."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    local: Address
+    observed: Address
+    server: Address
+    role: str
+    master: Master
+    sealer: Sealer
+    opener: Opener
+
+
+class Door:
+    """The connection to the server, before there is a peer.  `await Door.open(...)`, `enter`, `meet`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.local: Address = writer.get_extra_info("sockname")[:2]
+        self.server: Address = writer.get_extra_info("peername")[:2]
+        self.observed: Address = self.local
+
+    @classmethod
+    async def open(cls, server: Address) -> Door:
+        """Connect.  Raises ServerUnreachable."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await loop.getaddrinfo(*server)
+                address = found[0][4][:2]
+                sock = shared_socket((await local_address_towards(address), 0))
+                try:
+                    await loop.sock_connect(sock, address)
+                    notice_death(sock)
+                    return cls(*await asyncio.open_connection(sock=sock))
+                except BaseException:
+                    sock.close()
+                    raise
+        except TimeoutError:
+            raise ServerUnreachable(f"{server[0]}:{server[1]} did not answer in {CONNECT_TIMEOUT:.0f} s") from None
+        except OSError as exc:
+            raise ServerUnreachable(f"{server[0]}:{server[1]}: {exc.strerror or exc}") from None
+
+    async def enter(self, room: str | None) -> str:
+        """Ask for a room (None: any that is free); returns its name.  Raises CodeUsed, RoomCrowded, ServerGone."""
+        ask: dict[str, Any] = {"room": room} if room else {"allocate": True}
+        self.writer.write(wire.line(punchkit=wire.VERSION, **ask))
+        welcome = await self._line(CONNECT_TIMEOUT)
+        self.observed = wire.parse_address(welcome.get("you"))
+        name = welcome.get("room")
+        if not isinstance(name, str) or not name.isalnum() or len(name) > wire.MAX_ROOM:
+            raise ProtocolError("the server gave no room")
+        return name
+
+    async def meet(self, code: Code) -> Meeting:
+        """Wait for the peer and agree on keys.  Raises NobodyCame, WrongCode, PeerGone, ServerGone."""
+        role = (await self._line(None)).get("paired")
+        if role not in (wire.LEADER, wire.FOLLOWER):
+            raise ProtocolError("the server said neither leader nor follower")
+        try:
+            async with asyncio.timeout(PAKE_TIMEOUT):
+                master = await self._agree(code, role)
+        except TimeoutError:
+            raise PeerGone(f"it came, and then said nothing for {PAKE_TIMEOUT:.0f} s") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise PeerGone("it left during the exchange of keys, as a peer with another code does") from None
+        sealer, opener = master.path(b"relay", role)
+        return Meeting(
+            self.reader, self.writer, self.local, self.observed, self.server, role, master, sealer, opener
+        )
+
+    def close(self) -> None:
+        """Give up."""
+        self.writer.close()
+
+    async def _agree(self, code: Code, role: str) -> Master:
+        pake = Pake(str(code))
+        self.writer.write(frame(pake.message))
+        master = pake.finish(await self._frame())
+        self.writer.write(frame(master.confirmation(role)))
+        other = wire.FOLLOWER if role == wire.LEADER else wire.LEADER
+        try:
+            master.check(other, await self._frame())
+        except WrongCode:
+            # The peer must get our confirmation too, to fail for the right reason.
+            await self.writer.drain()
+            raise
+        return master
+
+    async def _frame(self) -> bytes:
+        size = int.from_bytes(await self.reader.readexactly(4))
+        if size > MAX_PAKE_FRAME:
+            raise ProtocolError(f"a frame of {size} bytes in the exchange of keys")
+        return await self.reader.readexactly(size)
+
+    async def _line(self, limit: float | None) -> dict[str, Any]:
+        """The next line of the server, which may be a refusal."""
+        try:
+            async with asyncio.timeout(limit):
+                fields = wire.parse(await self.reader.readuntil(b"\n"))
+        except TimeoutError:
+            raise ServerGone(f"it took our connection, and then said nothing for {limit:.0f} s") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise ServerGone("it closed the connection") from None
+        except asyncio.LimitOverrunError:
+            raise ProtocolError("the server sent a line without end") from None
+        if "error" in fields:
+            raise _refusal(fields)
+        return fields
+
+
+def _refusal(fields: dict[str, Any]) -> PunchkitError:
+    kinds: dict[str, Callable[[str], PunchkitError]] = {
+        wire.CROWDED: RoomCrowded,
+        wire.USED: CodeUsed,
+        wire.NOBODY: NobodyCame,
+    }
+    say = str(fields.get("say", ""))[:200]
+    return kinds.get(str(fields.get("error")), ServerGone)(say if say.isprintable() else "")
