@@ -164,6 +164,21 @@ class Internet:
 
         return await play(self, story, limit, slice_seconds)
 
+    # -- Faults, while it runs ---------------------------------------------------------------------------------------
+
+    def cut(self, one: str, other: str, how: str = "drop") -> None:
+        """Cut the way between two nodes, from within a story: "drop" loses every packet, "reset" answers with RSTs."""
+        self._running().cut(one, other, how)
+
+    def heal(self, one: str, other: str) -> None:
+        """Undo `cut`."""
+        self._running().heal(one, other)
+
+    def _running(self) -> World:
+        if self.world is None:
+            raise NotRunning("faults strike while the internet runs: call this in the story given to run()")
+        return self.world
+
 
 # -- Ready-made internets ---------------------------------------------------------------------------------------------
 
@@ -194,7 +209,7 @@ def two_nats(
 
 
 def same_nat(what: str | Behavior | Device, *, seed: int = 0, delay: float = DEFAULT_DELAY) -> Internet:
-    """alice and bob behind one and the same NAT, and a server on the public internet.
+    """alice and bob behind one and the same NAT, `net.home`, and a server on the public internet.
 
     Here the delay is on each host's own link, so that alice and bob are `delay` apart too.
     """
@@ -202,7 +217,7 @@ def same_nat(what: str | Behavior | Device, *, seed: int = 0, delay: float = DEF
     net.host("server", link=Link(delay / 2))
     nat: Nat | None = None
     for number, behavior in enumerate(reversed(_layers(what))):
-        nat = net.nat("nat" if not number else f"nat_{number + 1}", behavior, behind=nat)
+        nat = net.nat("home" if not number else f"home_{number + 1}", behavior, behind=nat)
     for name in ("alice", "bob"):
         net.host(name, behind=nat, link=Link(delay / 2))
     return net

@@ -31,6 +31,14 @@ class Run:
 
         return Ladder.of(self)
 
+    def why(self) -> str:
+        """Why the peers went direct, or why not, in a few sentences.  Raises ValueError where nothing was captured."""
+        from .why import why
+
+        if self.trace is None:
+            raise ValueError(f"the packets of world {self.world!r} were not captured, so the trace cannot say why")
+        return why(self.net, self.trace)
+
     def __repr__(self) -> str:
         packets = f"{len(self.trace)} trace entries" if self.trace is not None else "packets not captured"
         return f"<Run in world {self.world!r}: {self.duration:.3f} s, {packets}>"

@@ -122,6 +122,8 @@ class SimWorld:
 
     def cut(self, one: str, other: str, how: str) -> None:
         """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
+        if how not in ("drop", "reset"):
+            raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
         ends = self._public(one), self._public(other)
         self.router.cuts.append(Cut(*ends, how, f"CUT: the way between {one} and {other} is cut ({how})"))
 

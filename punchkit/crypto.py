@@ -14,7 +14,6 @@ Go to `messages.py` for what records hold.
 
 import hmac
 import os
-from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -24,8 +23,6 @@ from spake2 import SPAKE2_Symmetric
 
 from punchkit.code import normalise
 from punchkit.errors import ProtocolError, WrongCode
-
-Role = Literal["leader", "follower"]
 
 PAKE_SIZE = 33  # bytes: a side mark and an Ed25519 group element
 MAGIC = b"PKP1"
@@ -37,8 +34,8 @@ MAX_RECORD = 64 * 1024  # bytes of plaintext in one record
 OVERHEAD = 16  # bytes that sealing adds
 
 
-def other(role: Role) -> Role:
-    """The role of the other side."""
+def other(role: str) -> str:
+    """The role of the other side: there are "leader" and "follower"."""
     return "follower" if role == "leader" else "leader"
 
 
@@ -70,27 +67,27 @@ class Master:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def confirmation(self, role: Role) -> bytes:
+    def confirmation(self, role: str) -> bytes:
         """32 bytes by which the side in `role` proves that it knows the secret."""
         return self._derive(b"confirm", role.encode())
 
-    def check(self, role: Role, confirmation: bytes) -> None:
+    def check(self, role: str, confirmation: bytes) -> None:
         """Verify, in constant time, the confirmation of the side in `role`. Raises WrongCode."""
         if not hmac.compare_digest(self.confirmation(role), confirmation):
             raise WrongCode("the other side could not prove that it has the same one")
 
-    def path(self, context: bytes, role: Role) -> tuple["Sealer", "Opener"]:
+    def path(self, context: bytes, role: str) -> tuple["Sealer", "Opener"]:
         """The keys of one path for the side in `role`. `context` must never be the same for two paths."""
         return (
             Sealer(self._derive(b"path", context, role.encode())),
             Opener(self._derive(b"path", context, other(role).encode())),
         )
 
-    def greeting(self, role: Role, nonce: bytes) -> bytes:
+    def greeting(self, role: str, nonce: bytes) -> bytes:
         """16 bytes that authenticate the nonce with which the side in `role` opens a path."""
         return hmac.digest(self._derive(b"greeting", role.encode()), nonce, "sha256")[:MAC_SIZE]
 
-    def check_greeting(self, role: Role, nonce: bytes, mac: bytes) -> None:
+    def check_greeting(self, role: str, nonce: bytes, mac: bytes) -> None:
         """Verify, in constant time, a greeting of the side in `role`. Raises ProtocolError."""
         if not hmac.compare_digest(self.greeting(role, nonce), mac):
             raise ProtocolError("a greeting from somebody who does not have our keys")
@@ -144,7 +141,7 @@ class PathHandshake:
     played back brings a stranger this far and no further, since its keys would be others.
     """
 
-    def __init__(self, master: Master, role: Role, nonce: bytes | None = None) -> None:
+    def __init__(self, master: Master, role: str, nonce: bytes | None = None) -> None:
         self._master, self._role = master, role
         self._nonce = os.urandom(NONCE_SIZE) if nonce is None else nonce
         self._done = False

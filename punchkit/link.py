@@ -74,6 +74,8 @@ class Link:
         self._error: PunchkitError | None = None
         self._finished = False
         self.history: list[Happening] = []
+        #: When the first data came over each path, by the path's name, in seconds of the loop's clock.
+        self.first_data: dict[str, float] = {}
         self.meeting = meeting
         self.note("relay", f"connected through {meeting.server[0]}:{meeting.server[1]} as {meeting.role}")
         self._run_path(RELAY, Path("relay", meeting.reader, meeting.writer, (meeting.sealer, meeting.opener)))
@@ -101,14 +103,14 @@ class Link:
 
     @property
     def bytes_relayed(self) -> int:
-        """Payload bytes sent and received through the server so far."""
+        """Payload bytes sent and received through the server so far, repeats included."""
         return self._session.bytes_sent.get(RELAY, 0) + self._session.bytes_received.get(RELAY, 0)
 
     @property
     def bytes_direct(self) -> int:
-        """Payload bytes sent and received on direct paths so far."""
+        """Payload bytes sent and received on direct paths so far, repeats included."""
         counted = (self._session.bytes_sent, self._session.bytes_received)
-        return sum(count for counts in counted for path, count in counts.items() if path != RELAY)
+        return sum(sum(counts.values()) for counts in counted) - self.bytes_relayed
 
     async def write(self, data: bytes | memoryview) -> None:
         """Send bytes; waits while the peer is slower than we are.  Raises PeerGone if no way is left to it."""
@@ -246,6 +248,8 @@ class Link:
                 except ProtocolError as exc:
                     self._fail(exc)
                     return
+            if path.name not in self.first_data and self._session.bytes_received.get(number):
+                self.first_data[path.name] = self._loop.time()
             self._turn()
 
     async def _send(self, number: int, path: Path) -> None:
@@ -303,6 +307,8 @@ class Link:
                 self._fail(PeerGone("no path is left to it: it has gone away, or the server has"))
 
     def _moved(self, old: int, new: int, reason: str) -> None:
+        if self._finished:
+            return  # whoever closes first ends a path; nothing is lost by that
         if new == RELAY:
             self.note("lost", f"{self._name(old)}: {reason}")
             if self._direct_only:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections import deque
 
-from punchkit.crypto import GREETING_SIZE, Deframer, Master, Opener, PathHandshake, Role, Sealer, frame
+from punchkit.crypto import GREETING_SIZE, Deframer, Master, Opener, PathHandshake, Sealer, frame
 from punchkit.errors import ProtocolError
 from punchkit.messages import Response, decode, encode
 from punchkit.sockets import Address, close_with_reset, notice_death
@@ -76,7 +76,7 @@ class Path:
         self._writer.transport.abort()
 
 
-async def recognise(sock: socket.socket, master: Master, role: Role) -> Path:
+async def recognise(sock: socket.socket, master: Master, role: str) -> Path:
     """A connected socket as a path, if the peer is at its other end.
 
     Owns the socket from here on.  Raises ProtocolError (a stranger), ConnectionError or TimeoutError.

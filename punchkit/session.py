@@ -22,8 +22,8 @@ the data, nor is the only path, for there is nothing better to go to. When the l
 *The invariant* that makes all this safe: every byte sent and not acknowledged was sent on a path that is alive and not
 suspect. Whatever would break it rewinds the sender to the first unacknowledged byte (`_repeat`).
 *Ending.* CLOSE counts as one byte, like TCP's FIN. A side whose end is acknowledged and that has all of the peer's
-stream says BYE. After BYE both ways the session is finished. While only the peer's BYE is missing every path is watched,
-and when none is left the session is finished too; it still answers, should the peer come back and ask.
+stream says BYE. After BYE both ways the session is finished. While only the peer's BYE is missing, all paths are watched,
+and when none is left the session is finished too. As long as paths are open it goes on to answer a peer that is not.
 
 Sans-I/O in the manner of aioquic: no sockets, tasks or clock. `now` is in seconds and never runs backwards; after any
 call look at `next_record`, `next_event` and `get_timer`. Records are plaintext here: `messages.py` defines them, the
@@ -356,7 +356,7 @@ class Session:
     def get_timer(self) -> float | None:
         """When to call `handle_timer`, if nothing else happens before."""
         times = [t for p in self._paths.values() for t in (p.keepalive_at, p.ack_at, self._silence_ends(p))]
-        return None if self._finished else min((t for t in times if t is not None), default=None)
+        return min((t for t in times if t is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due at `now`."""

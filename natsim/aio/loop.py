@@ -93,7 +93,8 @@ class SimSelector(selectors.BaseSelector):
                 break
             if not self._clock.step():
                 raise Deadlock(self.loop.who_waits())
-            ready = self._ready()
+            if self._dirty:
+                ready = self._ready()
         return ready
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
@@ -130,7 +131,10 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
     ) -> asyncio.TimerHandle:
         self._check_closed()  # type: ignore[attr-defined]
         timer = asyncio.TimerHandle(when, callback, args, self, context)
-        self.clock.at(nanoseconds(when), self._timer_due, timer)
+        due = nanoseconds(when)
+        if seconds(due) < when:
+            due += 1  # never early: a callback that finds its time not yet come would ask again, for ever, at this instant
+        self.clock.at(due, self._timer_due, timer)
         return timer
 
     def _timer_due(self, timer: asyncio.TimerHandle) -> None:

@@ -92,7 +92,7 @@ DEVICES = {
         Device(
             "linux-open",
             (LinuxBehavior(wan_input=WanInput.ACCEPT),),
-            "nft masquerade, WAN input accepted: early packets take the tuple",
+            "nft masquerade, WAN input accepted: early datagrams take the tuple, stray SYNs get a RST",
             _NETFILTER,
         ),
         Device(

@@ -9,9 +9,9 @@ nothing else may enter, so the filter is address-and-port-dependent.  A new flow
    outside port towards different destinations;
 3. else random.  With `masquerade random` or `fully-random`, always this.
 
-And the trap: a packet from outside that the NAT host itself *accepts* makes a flow too.  If the peer's punch comes
+And the trap: a datagram from outside that the NAT host itself *accepts* makes a flow too.  If the peer's punch comes
 early and is accepted, its tuple is taken, our own flow towards the peer gets another port, and the punch fails.
-A dropped or rejected packet makes no flow.
+A dropped or rejected packet makes no flow; and a SYN that is answered with a RST leaves none behind either.
 
 Sources: nf_nat_core.c (`get_unique_tuple`), nf_conntrack_proto_tcp.c and _udp.c, and measurements.
 The kernel world (`natsim/kernel/`) builds the same `LinuxBehavior` from nftables.
@@ -252,8 +252,11 @@ class LinuxNat:
         answer = self._local_answer(packet)
         if answer is not None and packet.protocol == TCP:
             self._track(flow, answer, REPLY, now)
-        why = "the router itself accepts {} > {}, which now owns that tuple: a flow from inside to {} gets another port"
-        facts = (packet.src, packet.dst, packet.src)
+        if packet.protocol == TCP:
+            why = "the router itself accepts {} > {}, and no service listens there"
+        else:
+            why = "the router itself accepts {} > {}, which now owns that tuple: a flow from inside gets another port"
+        facts = (packet.src, packet.dst)
         return Verdict(Rule.TAKEN_LOCALLY, why, facts, reply=answer, row=flow, new=True)
 
     def _local_answer(self, packet: Packet) -> Packet | None:
@@ -286,6 +289,10 @@ class LinuxNat:
     # -- States and timers -------------------------------------------------------------------------------------------
 
     def _track(self, flow: Flow, packet: Packet, direction: str, now: int) -> None:
+        if packet.protocol == TCP and packet.flags & RST and not flow.replied:
+            # The only answer is a refusal: forget the flow at once, and with it the hole (nf_conntrack_proto_tcp.c).
+            self._forget(flow)
+            return
         flow.replied = flow.replied or direction == REPLY
         if packet.protocol == TCP:
             if packet.flags & RST:

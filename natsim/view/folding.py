@@ -25,13 +25,19 @@ BUDGET, PLAIN = 64, 40
 
 #: A pause of all packets that is worth a remark, and one after which a connection's band may end.
 SILENCE = 150 * MILLISECOND
-PAUSE = 500 * MILLISECOND
+PAUSE = 300 * MILLISECOND
+
+#: So often a packet that opens the same way shows its addresses.
+OPENINGS = 2
 
 #: Payloads smaller than this are no sign that the data has moved to another path.
 SMALL = 100
 
-#: Of bulk, so many of each class are shown; a band has more packets than this, and a large one many more.
-FIRST_DATA, FIRST_ACKS, FEW, MANY = 2, 1, 2, 20
+#: Of bulk, so many of each class are shown.  A band of few is not folded if there is room; a large one has many.
+FIRST_DATA, FIRST_ACKS, FEW, MANY = 2, 1, 6, 20
+
+#: If there were more bands, ports are disregarded.  One class is not cut into more than so many.
+BANDS, PIECES = 24, 6
 
 #: Of all packets, so many of each class, and of each class without its ports.  The first pair that fits is used.
 _NO_LIMIT = 10**9
@@ -97,7 +103,7 @@ def rows(trace: Iterable[Entry], columns: Columns, budget: int = BUDGET) -> list
     shown = _choose(story, budget)
     room = budget - len(shown)
     folds: list[Fold] = []
-    for members in _bands(story, shown):
+    for members in sorted(_bands(story, shown), key=len):
         if len(members) <= min(FEW, room):
             room -= len(members)
             shown.update(flight.numbers[0] for flight in members)
@@ -110,7 +116,6 @@ def rows(trace: Iterable[Entry], columns: Columns, budget: int = BUDGET) -> list
 # -- Classes ----------------------------------------------------------------------------------------------------------
 
 
-#: Of bulk, so many of each class are shown.
 _FIRST = {"data": FIRST_DATA, "UDP": FIRST_DATA, "ACK": FIRST_ACKS}
 
 
@@ -132,7 +137,7 @@ def _is_bulk(flight: Flight) -> bool:
 def _route(flight: Flight) -> tuple[object, ...]:
     """The class of a packet without its ports."""
     last = flight.last
-    rule = getattr(last.reason, "rule", last.reason) if flight.fate in ENDED else None
+    rule = (getattr(last.reason, "rule", None) or str(last.reason)) if flight.fate in ENDED else None
     return (flight.kind, flight.fate, last.node, rule, flight.origin, flight.again, flight.relayed)
 
 
@@ -201,13 +206,18 @@ def _bands(story: list[Flight], shown: set[int]) -> list[list[Flight]]:
     A band ends with a pause if something that is shown happens meanwhile, or if much comes before and after it.
     """
     shown_at = [flight.left for flight in story if flight.numbers[0] in shown]
-    by_band: dict[tuple[object, ...], list[Flight]] = {}
-    for flight in story:
-        if flight.numbers[0] not in shown:
-            key = flight.connection if _is_bulk(flight) else (flight.connection, _route(flight))
-            by_band.setdefault(key, []).append(flight)
+    folded = [flight for flight in story if flight.numbers[0] not in shown]
+    by_class: dict[object, list[Flight]] = {}
+    for flight in folded:
+        key = flight.connection if _is_bulk(flight) else (flight.connection, _route(flight))
+        by_class.setdefault(key, []).append(flight)
+    if len(by_class) > BANDS:
+        by_class = {}
+        for flight in folded:
+            ends = frozenset((flight.origin, flight.last.node))
+            by_class.setdefault((ends, flight.relayed) if _is_bulk(flight) else _route(flight), []).append(flight)
     result: list[list[Flight]] = []
-    for members in by_band.values():
+    for members in by_class.values():
         bursts = list(_bursts(members))
         bands = bursts[:1]
         for burst in bursts[1:]:
@@ -217,7 +227,7 @@ def _bands(story: list[Flight], shown: set[int]) -> list[list[Flight]]:
                 bands.append(burst)
             else:
                 bands[-1].extend(burst)
-        result += bands if len(bands) <= 6 else [members]
+        result += bands if len(bands) <= PIECES else [members]
     return sorted(result, key=lambda members: members[0].numbers[0])
 
 
@@ -259,29 +269,22 @@ def _fold(members: list[Flight], columns: Columns) -> Fold:
 
 def _arrows(story: list[Flight], shown: set[int], columns: Columns) -> Iterator[Arrow]:
     """The packets that are shown.  Addresses are worth showing where they are news: new flows and rows, and endings."""
-    flows: set[tuple[object, ...]] = set()
-    endings: set[tuple[object, ...]] = set()
+    told: dict[tuple[object, ...], int] = {}
     for flight in story:
         if flight.numbers[0] not in shown:
             continue
         hops = flight.hops(columns)
         packet = flight.packet
         flow = (flight.origin, packet.protocol, packet.src, packet.dst)
-        ending = (*flow, flight.kind, flight.fate, hops[-1].target)
-        opening = flight.kind == "SYN" and not flight.again
-        ended = flight.fate in ENDED and ending not in endings
-        news = flow not in flows or opening or ended or any(hop.new_row for hop in hops)
-        flows.add(flow)
-        endings.add(ending)
-        yield Arrow(
-            flight.left,
-            flight.numbers[0],
-            packet,
-            hops,
-            flight.relayed,
-            flight.again,
-            news and packet.protocol != ICMP,
-        )
+        way = (flow, *((hop.packet.src, hop.packet.dst) for hop in hops))
+        ending = (flow, flight.kind, flight.fate, hops[-1].target)
+        opening = (flight.kind == "SYN" and not flight.again) or flight.new_row
+        news = flow not in told or (flight.fate in ENDED and ending not in told)
+        news |= opening and told.get(way, 0) < OPENINGS
+        if news:
+            told |= {flow: 1, ending: 1, way: told.get(way, 0) + 1}
+        full = news and packet.protocol != ICMP
+        yield Arrow(flight.left, flight.numbers[0], packet, hops, flight.relayed, flight.again, full)
 
 
 def _gaps(story: list[Flight], folds: list[Fold]) -> Iterator[Gap]:

@@ -23,9 +23,9 @@ from .svg import wrap
 #: Pixels: left of the first column, right of the last, the least and greatest width between columns, and the whole.
 LEFT, RIGHT, NARROW, WIDE, WIDTH = 140, 72, 185, 330, 1000
 #: Pixels of one line of text, and of one character of a label, an address (monospaced) and a reason.
-LINE, BOLD, MONO, SANS = 13, 7.6, 6.1, 6.0
+LINE, BOLD, MONO, SANS = 13, 7.2, 6.1, 5.8
 #: The most lines that a reason gets; all of it is in the tooltip and in the table.
-REASON_LINES = 5
+REASON_LINES = 6
 
 
 class Box(NamedTuple):
@@ -213,7 +213,7 @@ class Layout:
             event.texts.append((placed, Text(x, y + down * LINE, anchor, style, line)))
 
     def _plan_fold(self, fold: Fold) -> None:
-        half = (len(words.fold_words(fold)) + 3) * SANS / 2 + 8
+        half = (len(words.fold_words(fold)) + 2) * BOLD / 2 + 6
         left, right = self.x(fold.left), self.x(fold.right)
         middle = min(max((left + right) / 2, half + 2), self.width - half - 2)
         placed = PlacedFold(fold, left, right, Box(middle - half, 6, middle + half, 28))

@@ -83,7 +83,7 @@ class _Terminal:
             canvas[self.x(last.end)] = DROPPED.sign
         elif last.fate is Fate.ANSWERED:
             canvas[self.x(last.end)] = ANSWERED.sign
-        self._label(canvas, max(arrow.hops, key=lambda hop: abs(hop.end - hop.start)), words.label(arrow))
+        self._label(canvas, arrow)
         after = last.arrived - arrow.when
         self._write(canvas, len("".join(canvas).rstrip()) + 2, f"+{words.duration(after)}" if after else "")
         return ["".join(canvas), *self._details(arrow)]
@@ -100,11 +100,14 @@ class _Terminal:
         if hop.fate is Fate.FLYING:
             canvas[end] = "…"
 
-    def _label(self, canvas: list[str], hop: Hop, label: str) -> None:
-        """Write the label on a hop, as far as it has room."""
+    def _label(self, canvas: list[str], arrow: Arrow) -> None:
+        """Write on the first hop what the packet is; on the longest, if that one is too short."""
+        label, hop = words.label(arrow), arrow.hops[0]
         if hop.start == hop.end:
             self._write(canvas, self.x(hop.start) + 2, f"{label} to itself")
             return
+        if abs(hop.end - hop.start) * self.step < len(label) + 4:
+            hop = max(arrow.hops, key=lambda hop: abs(hop.end - hop.start))
         low, high = sorted((self.x(hop.start), self.x(hop.end)))
         room = high - low - 4
         label = label if len(label) <= room else label[: max(1, room - 1)] + "…"

@@ -23,7 +23,7 @@ class Fate(enum.Enum):
     PASSED = "passed on"
     DELIVERED = "delivered"
     DROPPED = "dropped"
-    ANSWERED = "answered"
+    ANSWERED = "refused"
     LOST = "lost"
     HELD = "held back"
     FLYING = "still on its way"

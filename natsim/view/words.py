@@ -184,7 +184,7 @@ def lines(row: Row, columns: Columns) -> list[Line]:
     if isinstance(row, Gap):
         return [Line(time(row.when), "", "", "", gap_words(row))]
     left, right = columns.all[int(row.left)].name, columns.all[min(columns.last, round(row.right + 0.01))].name
-    reason = f": {why(row.reason)}" if row.fate in ENDED and row.reason is not None else ""
+    reason = f"; the first: {why(row.reason)}" if row.fate in ENDED and row.reason is not None else ""
     return [Line(time(row.when), "folded together", f"between {left} and {right}", "", fold_words(row) + reason)]
 
 

@@ -193,6 +193,7 @@ class Chaos:
         self.rng = rng = random.Random(seed)
         self.world = World(rng.uniform(0.005, 0.3), rng.choice([WINDOW, 3 * WINDOW, 1 << 20]), self.capacity())
         self.data = [noise(seed * 2 + end, rng.choice([0, 1, 5000, 300_000, 800_000])) for end in (A, B)]
+        self.pace = rng.choice([0.05, 0.5, 2.0])
         self.numbers = count(1)
         for end in (A, B):
             self.dribble(end, 0)
@@ -208,7 +209,7 @@ class Chaos:
         size = self.rng.choice([1, 700, 33_000, 200_000])
         self.world.send(end, self.data[end][sent : sent + size])
         if sent + size < len(self.data[end]):
-            self.world.after(self.rng.uniform(0, 0.05), self.dribble, end, sent + size)
+            self.world.after(self.rng.uniform(0, self.pace), self.dribble, end, sent + size)
         else:
             self.world.after(self.rng.uniform(0, 3), self.world.close, end)
 
@@ -536,14 +537,31 @@ def test_when_all_is_done_but_bye_the_loss_of_every_path_is_the_end():
     assert Stalled() not in world.events[A]
 
 
-def test_a_finished_session_is_quiet():
+def test_a_finished_session_lets_its_paths_drain_and_is_quiet():
     world = World()
     world.close()
     assert world.run(10, world.finished)
-    for end in world.ends:
-        assert end.get_timer() is None
-        drain(end, RELAY, world.now)
-        assert not end.has_work(RELAY)
+    world.run(1)
+    assert not any(end.has_work(RELAY) for end in world.ends)
+    for end in (A, B):
+        world.ends[end].lose(RELAY, "closed", world.now)
+        assert world.ends[end].next_event() == PathLost(RELAY, "closed")
+        assert world.ends[end].next_event() is None
+        assert world.ends[end].get_timer() is None
+
+
+def test_a_bye_that_went_into_a_dead_path_is_said_again_on_the_relay():
+    world = World()
+    world.open(1)
+    world.ends[A].select(1, world.now)
+    world.run(1)
+    world.close(A)
+    world.run(1)
+    world.closing[B] = True
+    assert world.run(1, lambda: Bye in world.kinds(A, 1))
+    world.silence(1, A)
+    assert world.run(30, world.finished)
+    assert Bye in world.kinds(A, RELAY)
 
 
 def test_a_finished_session_still_answers_a_peer_that_comes_back():

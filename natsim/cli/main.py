@@ -1,0 +1,53 @@
+"""Arguments and exit status of `natsim`: 0 it worked, 1 it did not and says why, 2 wrong use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from natsim.cli import demo
+from natsim.nat.devices import DEVICES, UnknownDevice
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except UnknownDevice as exc:
+        parser.exit(2, f"natsim: {exc}\n")
+    except BrokenPipeError:  # the reader (head, less) has gone: that is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, RuntimeError, ValueError) as exc:
+        print(f"natsim: {exc}", file=sys.stderr)
+        if getattr(options, "json", False):
+            print(json.dumps({"error": type(exc).__name__, "why": str(exc)}))
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="natsim", description="A simulated internet of hosts, NATs and firewalls.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    demo.add(commands)
+    devices = commands.add_parser("devices", help="the NATs that have a name, and how they are known")
+    devices.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    devices.set_defaults(run=_devices)
+    return parser
+
+
+def _devices(options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps({"devices": [{"name": d.name, "about": d.about, "source": d.source} for d in DEVICES.values()]}))
+        return 0
+    for device in DEVICES.values():
+        print(f"{device.name:16} {device.about}\n{'':16} source: {device.source}")
+    return 0
