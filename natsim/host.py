@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +26,15 @@ EPHEMERAL = (32768, 60999)
 LOOPBACK_DELAY = MILLISECOND // 100
 
 ANY = "0.0.0.0"
+
+#: ICMP errors that a connected datagram socket hears of, as on Linux: those that no waiting will cure.
+UDP_ERRORS = {
+    (3, 2): errno.ENOPROTOOPT,
+    (3, 3): errno.ECONNREFUSED,
+    (3, 9): errno.ENETUNREACH,
+    (3, 10): errno.EHOSTUNREACH,
+    (3, 13): errno.EHOSTUNREACH,
+}
 
 
 class User(Protocol):
@@ -53,13 +63,12 @@ class Binding:
     remote: Endpoint | None = None  # of a connected datagram socket
 
     def conflicts(self, other: Binding) -> bool:
-        """May both not hold the port?  The rules of Linux (`inet_csk_bind_conflict`), as measured."""
+        """Does `other`, which is there already, exclude this one?  As Linux (`inet_csk_bind_conflict`), measured."""
         if ANY not in (self.local.address, other.local.address) and self.local.address != other.local.address:
             return False
         if self.reuse_port and other.reuse_port:
             return False
-        listener = self.listening or other.listening
-        return listener or not (self.reuse_address and other.reuse_address)
+        return other.listening or not (self.reuse_address and other.reuse_address)
 
 
 @dataclass(eq=False)
@@ -69,6 +78,7 @@ class Slot:
     connection: TcpConnection
     binding: Binding
     user: User | None
+    backlog: Backlog | None = None  # while it waits to be accepted
     armed: int | None = None
 
 
@@ -78,8 +88,13 @@ class Backlog:
 
     binding: Binding
     limit: int
-    ready: list[Slot] = field(default_factory=list)
-    opening: list[Slot] = field(default_factory=list)
+    ready: deque[Slot] = field(default_factory=deque)
+    opening: dict[Slot, None] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        """Linux lets one more in than `listen` was told."""
+        return len(self.ready) + len(self.opening) > self.limit
 
 
 class SimHost:
@@ -94,13 +109,13 @@ class SimHost:
         self._trace = trace
         self._ports: dict[tuple[str, int], list[Binding]] = {}
         self._slots: dict[tuple[Endpoint, Endpoint], Slot] = {}
-        self._backlogs: dict[Endpoint, Backlog] = {}
+        self._backlogs: dict[Endpoint, list[Backlog]] = {}
 
     # -- Ports -----------------------------------------------------------------------------------------------------
 
     def bind(self, binding: Binding) -> None:
         """Claim a port, or an unused one if `local.port` is 0.  Raises OSError as Linux does."""
-        if binding.local.address not in (ANY, self.address, "127.0.0.1"):
+        if binding.local.address not in (ANY, self.address) and not _is_loopback(binding.local.address):
             raise os_error(errno.EADDRNOTAVAIL)
         if binding.local.port == 0:
             binding.local = binding.local._replace(port=self._unused_port(binding.protocol))
@@ -123,21 +138,24 @@ class SimHost:
             self._ports.pop(key, None)
 
     def _unused_port(self, protocol: str) -> int:
-        while True:
-            port = self.chance.randint(*EPHEMERAL)
+        first, last = EPHEMERAL
+        start, count = self.chance.randint(first, last), last - first + 1
+        for step in range(count):
+            port = first + (start - first + step) % count
             if (protocol, port) not in self._ports:
                 return port
+        raise os_error(errno.EADDRINUSE)
 
     def source_for(self, remote: str) -> str:
         """The local address from which packets to `remote` leave."""
-        return "127.0.0.1" if remote.startswith("127.") else self.address
+        return "127.0.0.1" if _is_loopback(remote) else self.address
 
     # -- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, packet: Packet) -> None:
         """Put a new packet on its way."""
         self._trace.sent(self.name, packet)
-        if packet.dst.address == self.address or packet.dst.address.startswith("127."):
+        if packet.dst.address == self.address or _is_loopback(packet.dst.address):
             self.clock.after(LOOPBACK_DELAY, self.receive, packet)
         elif self.uplink is None:
             self._trace.add(self.name, DROPPED, packet, "NO LINK: this host is connected to nothing")
@@ -157,14 +175,14 @@ class SimHost:
 
     def _receive_udp(self, packet: Packet) -> None:
         holders = self._ports.get((UDP, packet.dst.port), ())
-        fitting = [b for b in holders if b.local.address in (ANY, packet.dst.address)]
-        # A socket connected to this very sender comes before one that hears everybody.
-        for wanted in (packet.src, None):
-            for binding in fitting:
-                if binding.remote == wanted:
-                    self._trace.add(self.name, DELIVERED, packet)
-                    binding.user.datagram(packet)
-                    return
+        # A socket connected to this very sender comes before one that hears everybody; then the exact address counts.
+        for remote in (packet.src, None):
+            for address in (packet.dst.address, ANY):
+                for binding in holders:
+                    if binding.remote == remote and binding.local.address == address:
+                        self._trace.add(self.name, DELIVERED, packet)
+                        binding.user.datagram(packet)
+                        return
         reason = "PORT CLOSED: no socket; answered with ICMP port unreachable"
         self._trace.add(self.name, ANSWERED, packet, reason)
         source, target = Endpoint(packet.dst.address, 0), Endpoint(packet.src.address, 0)
@@ -183,15 +201,17 @@ class SimHost:
                 slot.connection.icmp_in(*packet.icmp, self.clock.now)
                 self.flush(slot)
             return
-        code = errno.ECONNREFUSED if packet.icmp == (3, 3) else errno.EHOSTUNREACH
+        code = UDP_ERRORS.get(packet.icmp)
         for binding in self._ports.get((UDP, quoted.src.port), ()):
-            if binding.remote == quoted.dst:
+            if code is not None and (binding.local, binding.remote) == (quoted.src, quoted.dst):
                 binding.user.refused(code)
 
     # -- TCP -------------------------------------------------------------------------------------------------------
 
     def connect(self, binding: Binding, remote: Endpoint, user: User) -> Slot:
         """Open a connection from a bound port.  EADDRNOTAVAIL if these two endpoints have one already."""
+        if _is_loopback(binding.local.address) and not (_is_loopback(remote.address) or remote.address == self.address):
+            raise os_error(errno.EINVAL)
         key = (binding.local, remote)
         old = self._slots.get(key)
         if old is not None and not old.connection.closed:
@@ -210,14 +230,32 @@ class SimHost:
         except OSError:
             binding.listening = False
             raise
-        return self._backlogs.setdefault(binding.local, Backlog(binding, limit))
+        backlog = Backlog(binding, limit)
+        self._backlogs.setdefault(binding.local, []).append(backlog)
+        return backlog
 
     def unlisten(self, backlog: Backlog) -> None:
         """Stop listening; connections that nobody accepted are reset."""
-        self._backlogs.pop(backlog.binding.local, None)
-        for slot in backlog.ready + backlog.opening:
+        backlogs = self._backlogs[backlog.binding.local]
+        backlogs.remove(backlog)
+        if not backlogs:
+            del self._backlogs[backlog.binding.local]
+        for slot in [*backlog.ready, *backlog.opening]:
+            slot.backlog = None
             slot.connection.abort(self.clock.now)
             self.flush(slot)
+
+    def accept(self, backlog: Backlog, user: User) -> Slot:
+        """Hand the connection that has waited longest to a new socket."""
+        slot = backlog.ready.popleft()
+        slot.backlog = None
+        slot.binding.user = slot.user = user
+        return slot
+
+    def _backlog_for(self, syn: Packet) -> Backlog | None:
+        """Who listens there?  Of several sockets (SO_REUSEPORT) the peer's port picks one."""
+        backlogs = self._backlogs.get(syn.dst) or self._backlogs.get(Endpoint(ANY, syn.dst.port))
+        return backlogs[syn.src.port % len(backlogs)] if backlogs else None
 
     def _receive_tcp(self, packet: Packet) -> None:
         slot = self._slots.get((packet.dst, packet.src))
@@ -229,9 +267,9 @@ class SimHost:
             slot.connection.segment_in(packet, self.clock.now)
             self.flush(slot)
             return
-        backlog = self._backlogs.get(packet.dst) or self._backlogs.get(Endpoint(ANY, packet.dst.port))
-        if backlog is not None and packet.is_initial_syn:
-            self._accept(backlog, packet)
+        backlog = self._backlog_for(packet) if packet.is_initial_syn else None
+        if backlog is not None:
+            self._open_passively(backlog, packet)
             return
         answer = None if packet.flags & RST else reset_for(packet)
         reason = "PORT CLOSED: no socket" + ("; answered with a RST (RFC 9293 section 3.10.7.1)" if answer else "")
@@ -239,8 +277,8 @@ class SimHost:
         if answer is not None:
             self.send(answer)
 
-    def _accept(self, backlog: Backlog, syn: Packet) -> None:
-        if len(backlog.ready) + len(backlog.opening) >= backlog.limit:
+    def _open_passively(self, backlog: Backlog, syn: Packet) -> None:
+        if backlog.full:
             self._trace.add(self.name, DROPPED, syn, "BACKLOG FULL: too many connections wait to be accepted")
             return
         self._trace.add(self.name, DELIVERED, syn)
@@ -248,8 +286,8 @@ class SimHost:
         parent = backlog.binding
         binding = Binding(TCP, syn.dst, parent.user, parent.reuse_address, parent.reuse_port)
         self._ports.setdefault((TCP, syn.dst.port), []).append(binding)
-        slot = self._slots[syn.dst, syn.src] = Slot(connection, binding, None)
-        backlog.opening.append(slot)
+        slot = self._slots[syn.dst, syn.src] = Slot(connection, binding, None, backlog)
+        backlog.opening[slot] = None
         self.flush(slot)
 
     def flush(self, slot: Slot) -> None:
@@ -263,19 +301,18 @@ class SimHost:
         self._arm(slot)
         if slot.user is not None:
             slot.user.changed()
-        else:
-            self._advance_backlog(slot)
+        elif slot.backlog is not None:
+            self._advance(slot, slot.backlog)
         if connection.closed:
             self._drop_slot(slot)
 
-    def _advance_backlog(self, slot: Slot) -> None:
-        """A connection that nobody has accepted yet has opened, or has failed."""
-        for backlog in self._backlogs.values():
-            if slot in backlog.opening and (slot.connection.connected or slot.connection.closed):
-                backlog.opening.remove(slot)
-                if slot.connection.connected:
-                    backlog.ready.append(slot)
-                    backlog.binding.user.changed()
+    def _advance(self, slot: Slot, backlog: Backlog) -> None:
+        """A connection that nobody has accepted yet may have opened, or failed to."""
+        if slot in backlog.opening and (slot.connection.connected or slot.connection.closed):
+            del backlog.opening[slot]
+            if slot.connection.connected:
+                backlog.ready.append(slot)
+                backlog.binding.user.changed()
 
     def _arm(self, slot: Slot) -> None:
         """Plan a look at the connection when its next timer is due; an earlier look already planned will do."""
@@ -300,7 +337,7 @@ class SimHost:
         key = (slot.connection.local, slot.connection.remote)
         if self._slots.get(key) is slot:
             del self._slots[key]
-        if slot.user is None:
+        if slot.user is None and (slot.backlog is None or slot not in slot.backlog.ready):
             self.release(slot.binding)
 
     def leave(self, slot: Slot) -> None:
@@ -311,6 +348,10 @@ class SimHost:
 
     def _isn(self) -> int:
         return self.chance.randrange(2**32)
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.")
 
 
 def os_error(code: int) -> OSError:

@@ -13,7 +13,7 @@ Addresses come from the blocks for documentation (RFC 5737) and, inside, from RF
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -180,6 +180,28 @@ class Internet:
         return self.world
 
 
+def public_addresses(net: Internet, name: str) -> frozenset[str]:
+    """The addresses under which the internet sees a node; for a firewall, also those of everything inside."""
+    node: Host | Nat | None = net.hosts.get(name) or net.nats.get(name)
+    if node is None:
+        raise ValueError(f"this internet has no {name!r}; it has {', '.join([*net.hosts, *net.nats])}")
+    seen, above = node, node.behind
+    while above is not None:
+        if above.translates:
+            seen = above
+        above = above.behind
+    return frozenset(_as_they_are(net, seen))
+
+
+def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
+    """A node's own address, and those inside that it does not translate."""
+    yield node.address if isinstance(node, Nat) else node._address
+    if isinstance(node, Nat) and not node.translates:
+        for inner in (*net.nats.values(), *net.hosts.values()):
+            if inner.behind is node:
+                yield from _as_they_are(net, inner)
+
+
 # -- Ready-made internets ---------------------------------------------------------------------------------------------
 
 
@@ -230,7 +252,7 @@ def _site(net: Internet, side: str, name: str, layers: tuple[Behavior, ...], del
     nat: Nat | None = None
     for depth, behavior in enumerate(reversed(layers)):
         innermost = depth == len(layers) - 1
-        nat_name = f"nat_{side}" if innermost else f"carrier_{side}"
+        nat_name = f"nat_{side}" if innermost else f"carrier_{side}{depth or ''}"
         inside = None if innermost else f"100.64.{len(net.nats)}.0/24"
         nat = net.nat(nat_name, behavior, behind=nat, link=Link(lan) if nat else wan, lan=inside)
     net.host(name, behind=nat, link=Link(lan) if nat else wan)

@@ -6,6 +6,7 @@ only carries its verdicts out, and writes them into the trace.  Next: `host.py`.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from .link import Pipe
@@ -58,59 +59,77 @@ class Router:
         packet.ttl -= 1
         pipe = self.routes.get(packet.dst.address)
         if packet.ttl <= 0:
-            self._end(packet, "TTL: it ran out here (RFC 1812 section 5.3.1)", self._error(packet, 11, 0))
+            self._end(packet, EXPIRED, icmp_error(self.address, packet, 11, 0))
         elif pipe is None:
-            self._end(packet, "NO ROUTE: the internet knows no such address", self._error(packet, 3, 0))
+            self._end(packet, "NO ROUTE: the internet knows no such address", icmp_error(self.address, packet, 3, 0))
         else:
             pipe.carry(packet)
 
-    def _error(self, packet: Packet, icmp_type: int, code: int) -> Packet | None:
-        """An ICMP error about a packet; never about another error (RFC 1122 section 3.2.2)."""
-        if packet.protocol == ICMP:
-            return None
-        to = Endpoint(packet.src.address, 0)
-        return Packet(ICMP, Endpoint(self.address, 0), to, icmp=(icmp_type, code), quoted=packet, cause=packet.uid)
-
     def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
-        self._trace.add(self.name, ANSWERED if reply else DROPPED, packet, reason)
         back = self.routes.get(reply.dst.address) if reply else None
+        self._trace.add(self.name, ANSWERED if back else DROPPED, packet, reason)
         if reply and back:
             self._trace.sent(self.name, reply)
             back.carry(reply)
 
 
 class NatBox:
-    """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside."""
+    """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside.
 
-    def __init__(self, trace: Trace, clock: Scheduler, name: str, engine: Engine, external: str) -> None:
+    `external` is its address outside; inside it is the first address of `lan`.
+    """
+
+    def __init__(
+        self, trace: Trace, clock: Scheduler, name: str, engine: Engine, external: str, lan: IPv4Network
+    ) -> None:
         self.name = name
         self.engine = engine
         self.external = external
+        self.lan = lan
+        self.gateway = str(lan[1])
         self.outside: Pipe | None = None
         self.inside: dict[str, Pipe] = {}
         self._trace = trace
         self._clock = clock
+        self._in_lan: dict[str, bool] = {}
 
     def receive_inside(self, packet: Packet) -> None:
         """A packet from the LAN: to a neighbour as it is, to the world through the NAT."""
         neighbour = self.inside.get(packet.dst.address)
         if neighbour is not None:
             neighbour.carry(packet)
-        elif self._expired(packet):
-            return
+        elif packet.dst.address == self.gateway:
+            answer = reset_for(packet) if packet.protocol == TCP else icmp_error(self.gateway, packet, 3, 3)
+            self._end(packet, "PORT CLOSED: this router itself has no such service", answer)
+        elif self._is_local(packet.dst.address):
+            self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, 3, 1))
+        elif packet.ttl <= 1:
+            self._end(packet, EXPIRED, icmp_error(self.gateway, packet, 11, 0))
         else:
+            packet.ttl -= 1
             self._carry_out(packet, self.engine.outbound(packet, self._clock.now))
 
     def receive_outside(self, packet: Packet) -> None:
-        """A packet from the world."""
-        if not self._expired(packet):
-            self._carry_out(packet, self.engine.inbound(packet, self._clock.now))
+        """A packet from the world.  Its TTL counts only if it goes further than to this router."""
+        verdict = self.engine.inbound(packet, self._clock.now)
+        if verdict.packet is not None and packet.ttl <= 1:
+            self._end(packet, EXPIRED, icmp_error(self.external, packet, 11, 0))
+            return
+        if verdict.packet is not None:
+            packet.ttl -= 1
+            verdict.packet.ttl -= 1
+        self._carry_out(packet, verdict)
 
-    def _expired(self, packet: Packet) -> bool:
-        packet.ttl -= 1
-        if packet.ttl <= 0:
-            self._trace.add(self.name, DROPPED, packet, "TTL: it ran out here")
-        return packet.ttl <= 0
+    def _is_local(self, address: str) -> bool:
+        if address not in self._in_lan:
+            self._in_lan[address] = IPv4Address(address) in self.lan
+        return self._in_lan[address]
+
+    def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
+        self._trace.add(self.name, ANSWERED if reply else DROPPED, packet, reason)
+        if reply is not None:
+            self._trace.sent(self.name, reply)
+            self._route(reply)
 
     def _carry_out(self, packet: Packet, verdict: Verdict) -> None:
         if verdict.packet is not None:
@@ -126,3 +145,14 @@ class NatBox:
         pipe = self.inside.get(packet.dst.address, self.outside)
         if pipe is not None:
             pipe.carry(packet)
+
+
+EXPIRED = "TTL: it ran out here (RFC 1812 section 5.3.1)"
+
+
+def icmp_error(source: str, packet: Packet, icmp_type: int, code: int) -> Packet | None:
+    """An ICMP error about a packet; never about another error (RFC 1122 section 3.2.2)."""
+    if packet.protocol == ICMP:
+        return None
+    to = Endpoint(packet.src.address, 0)
+    return Packet(ICMP, Endpoint(source, 0), to, icmp=(icmp_type, code), quoted=packet, cause=packet.uid)

@@ -47,6 +47,8 @@ class Scheduler:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.now = 0
+        #: How many of the planned events are no news to anybody: cancelled timers, and the limit of a story.
+        self.uncounted = 0
         self._heap: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._seq = 0
         self._streams: dict[str, random.Random] = {}
@@ -62,8 +64,8 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        """True when nothing is planned: nothing will ever happen again."""
-        return not self._heap
+        """True when nothing that counts is planned: nothing new will ever happen again."""
+        return len(self._heap) == self.uncounted
 
     def step(self) -> bool:
         """Let the next thing happen; False if there is none."""

@@ -15,7 +15,7 @@ from .aio.current import current_host
 from .aio.loop import SimLoop
 from .aio.sockets import HostSockets
 from .host import SimHost
-from .internet import Host, Internet, Nat
+from .internet import Host, Internet, Nat, public_addresses
 from .link import Link, Pipe
 from .nat.engine import NatEngine
 from .nat.linux import LinuxBehavior, LinuxNat
@@ -47,12 +47,16 @@ class SimWorld:
         self._contexts: dict[str, contextvars.Context] = {}
         #: Held here because a loop holds its tasks only weakly; in the order of their start.
         self._tasks: list[asyncio.Task[object]] = []
-        for nat in net.nats.values():
-            self._build_nat(nat)
-        for host in net.hosts.values():
-            self._build_host(host)
 
     def __enter__(self) -> SimWorld:
+        try:
+            for nat in self.net.nats.values():
+                self._build_nat(nat)
+            for host in self.net.hosts.values():
+                self._build_host(host)
+        except BaseException:
+            self.loop.close()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -61,7 +65,7 @@ class SimWorld:
     # -- Building ----------------------------------------------------------------------------------------------------
 
     def _build_nat(self, nat: Nat) -> None:
-        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address)
+        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address, nat.lan)
         self.boxes[nat.name] = box
         box.outside = self._join(nat.name, nat.address, nat.behind, nat.link, box.receive_outside)
 
@@ -78,10 +82,6 @@ class SimWorld:
         context = contextvars.copy_context()
         context.run(current_host.set, HostSockets(sim, self.loop.selector, self._resolve))
         self._contexts[host.name] = context
-        if host.behind is not None and not host.behind.translates:
-            self.router.routes[sim.address] = self._pipe(
-                "internet", host.behind.name, host.behind.link, self._outside(host.behind)
-            )
 
     def _join(self, name: str, address: str, behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
         """Connect a node to the internet or to the NAT before it; returns its pipe upwards."""
@@ -90,10 +90,9 @@ class SimWorld:
             return self._pipe(name, "internet", link, self.router.receive)
         box = self.boxes[behind.name]
         box.inside[address] = self._pipe(behind.name, name, link, arrive)
+        if not behind.translates:  # what is inside a firewall is known by the same address above it
+            self._join(behind.name, address, behind.behind, behind.link, box.receive_outside)
         return self._pipe(name, behind.name, link, box.receive_inside)
-
-    def _outside(self, nat: Nat) -> Deliver:
-        return self.boxes[nat.name].receive_outside
 
     def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:
         return Pipe(self.clock, self.trace, f"{start}>{end}", nanoseconds(link.delay / 1000), link.loss, deliver)
@@ -124,21 +123,12 @@ class SimWorld:
         """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
         if how not in ("drop", "reset"):
             raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
-        ends = self._public(one), self._public(other)
+        if how not in ("drop", "reset"):
+            raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
+        ends = public_addresses(self.net, one), public_addresses(self.net, other)
         self.router.cuts.append(Cut(*ends, how, f"CUT: the way between {one} and {other} is cut ({how})"))
 
     def heal(self, one: str, other: str) -> None:
         """Undo `cut`."""
-        ends = {self._public(one), self._public(other)}
+        ends = {public_addresses(self.net, one), public_addresses(self.net, other)}
         self.router.cuts = [cut for cut in self.router.cuts if {cut.one, cut.other} != ends]
-
-    def _public(self, name: str) -> frozenset[str]:
-        """The public addresses behind which a node is seen."""
-        node: Host | Nat | None = self.net.hosts.get(name) or self.net.nats.get(name)
-        if node is None:
-            raise ValueError(f"this internet has no {name!r}")
-        while node.behind is not None:
-            if isinstance(node, Host) and not node.behind.translates:
-                break
-            node = node.behind
-        return frozenset([node._address if isinstance(node, Host) else node.address])

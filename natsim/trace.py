@@ -98,5 +98,6 @@ class Trace:
             fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, p.ttl, len(p.payload))
             tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
             was = (before.src, before.dst) if before is not None else None
-            sha.update(repr((fields, tcp, getattr(reason, "label", reason), was)).encode())
+            why = str(getattr(reason, "label", reason))  # not repr(): that may be an address in memory
+            sha.update(repr((fields, tcp, why, was)).encode())
         return sha.hexdigest()

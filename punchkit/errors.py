@@ -89,3 +89,10 @@ class NoDirectPath(PunchkitError):
 
     what = "no direct path between the two sides could be made"
     todo = "Allow the relay (leave out --direct-only), or run `punchkit check` on both sides to learn why"
+
+
+class TransferError(PunchkitError):
+    """Two sides are connected, and yet the file did not get across."""
+
+    what = "the file was not transferred"
+    todo = "Nothing of it was kept; when that is put right, start both sides again with a new code"

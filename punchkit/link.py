@@ -165,7 +165,7 @@ class Link:
             self._timer.cancel()
         tasks = [task for tasks in self._tasks.values() for task in tasks]
         if self._finished and tasks:
-            await asyncio.wait([sending for _, sending in self._tasks.values()], timeout=LAST_WORDS)
+            await asyncio.wait(tasks, timeout=LAST_WORDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(self._search, *tasks, return_exceptions=True)
@@ -260,6 +260,7 @@ class Link:
             while (record := self._session.next_record(number, self._loop.time())) is not None:
                 await path.send(record)
             self._turn()
+        path.end()  # then the other side reads our end, and we read its: nothing is cut off
 
     async def _guard(self, number: int, work: Generator[None] | object) -> None:
         """Run a path's task; when its connection ends, so does the path."""
@@ -314,7 +315,7 @@ class Link:
             if self._direct_only:
                 self._fail(NoDirectPath(f"{self._name(old)}: {reason}"))
         else:
-            self.note("direct", f"{self._name(new)}: {reason}")
+            self.note("direct", f"data goes over {self._name(new)} now ({reason})")
         self._matchmaker.direct_path(new != RELAY)
 
     def _lost(self, number: int, reason: str) -> None:

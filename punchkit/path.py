@@ -67,6 +67,11 @@ class Path:
                 raise ConnectionResetError("the other end closed it")
             self._bodies.extend(self._deframer.feed(data))
 
+    def end(self) -> None:
+        """Say that no more records will come."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+
     def close(self) -> None:
         """Close when everything is sent."""
         self._writer.close()

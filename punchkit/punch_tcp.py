@@ -14,8 +14,9 @@ What it needs, and what goes wrong
   connection to the server (`sockets.py`), and the NAT must map it alike for every destination (RFC 4787 section 4).
 * A NAT that *drops* a stray SYN does no harm: TCP sends it again after a second.  So `connect` is called once on a
   socket and left alone.
-* A NAT that *answers* a stray SYN with a RST ends our attempt at once, and takes the hole away.  Then only a fresh
-  socket and another try help, until two SYNs happen to cross in flight: the two must leave within one one-way delay.
+* A NAT that *answers* a stray SYN with a RST ends our attempt at once, and our own NAT, seeing the RST, may close the
+  hole (Linux does).  Then only a fresh socket and another try help, until two SYNs happen to cross in flight: the two
+  must leave within one one-way delay.
   The pause before the next try must be random.  With a fixed one, both sides keep the same distance for ever
   (measured: 0 of 12 connected with a fixed pause, 56 of 56 with a random one).
 * The peer may need no hole at all (no NAT, an open one, the same LAN): so we listen on the port, too.

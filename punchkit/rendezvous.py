@@ -11,6 +11,8 @@ That is all: `link.py` sends data at once over what this returns.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,20 +73,30 @@ class Door:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                found = await loop.getaddrinfo(*server)
-                address = found[0][4][:2]
-                sock = shared_socket((await local_address_towards(address), 0))
-                try:
-                    await loop.sock_connect(sock, address)
-                    notice_death(sock)
-                    return cls(*await asyncio.open_connection(sock=sock))
-                except BaseException:
-                    sock.close()
-                    raise
+                # A name may have several addresses: "localhost" is ::1 first, and most servers listen on 127.0.0.1.
+                for *_, address in await loop.getaddrinfo(*server, type=socket.SOCK_STREAM):
+                    try:
+                        return await cls._connect((str(address[0]), int(address[1])))
+                    except OSError as exc:
+                        failure = exc
+                raise failure
         except TimeoutError:
             raise ServerUnreachable(f"{server[0]}:{server[1]} did not answer in {CONNECT_TIMEOUT:.0f} s") from None
         except OSError as exc:
-            raise ServerUnreachable(f"{server[0]}:{server[1]}: {exc.strerror or exc}") from None
+            # asyncio's own words for it are worse than the system's; a name that is not known has no errno of the system.
+            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or exc
+            raise ServerUnreachable(f"{server[0]}:{server[1]}: {reason}") from None
+
+    @classmethod
+    async def _connect(cls, address: Address) -> Door:
+        sock = shared_socket((await local_address_towards(address), 0))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, address)
+            notice_death(sock)
+            return cls(*await asyncio.open_connection(sock=sock))
+        except BaseException:
+            sock.close()
+            raise
 
     async def enter(self, room: str | None) -> str:
         """Ask for a room (None: any that is free); returns its name.  Raises CodeUsed, RoomCrowded, ServerGone."""
@@ -110,9 +122,7 @@ class Door:
         except (asyncio.IncompleteReadError, ConnectionError):
             raise PeerGone("it left during the exchange of keys, as a peer with another code does") from None
         sealer, opener = master.path(b"relay", role)
-        return Meeting(
-            self.reader, self.writer, self.local, self.observed, self.server, role, master, sealer, opener
-        )
+        return Meeting(self.reader, self.writer, self.local, self.observed, self.server, role, master, sealer, opener)
 
     def close(self) -> None:
         """Give up."""

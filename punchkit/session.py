@@ -16,13 +16,13 @@ The follower does the same when SELECT arrives. The old path stays, idle, so the
 something sent there calls for an answer, and no record has come for max(3 srtt + 4 rttvar, 1 s). Lest silence be a
 misunderstanding, an ACK goes back on the path that its data came on, and halfway through the wait a PING asks outright.
 A silent path is *suspect* at first: everything unacknowledged is repeated on the relay. If the path speaks within one
-more such wait, data returns to it; else it is lost, and LOST tells the peer. The relay is not watched while it carries
-the data, nor is the only path, for there is nothing better to go to. When the last is lost, data waits for `add_path`.
+more such wait, data returns to it; else it is lost, and LOST tells the peer. The only path is not watched, for there is
+nothing better to go to (often that is the relay). When it is lost too, data waits (`Stalled`) for `add_path`.
 
 *The invariant* that makes all this safe: every byte sent and not acknowledged was sent on a path that is alive and not
 suspect. Whatever would break it rewinds the sender to the first unacknowledged byte (`_repeat`).
 *Ending.* CLOSE counts as one byte, like TCP's FIN. A side whose end is acknowledged and that has all of the peer's
-stream says BYE. After BYE both ways the session is finished. While only the peer's BYE is missing, all paths are watched,
+stream says BYE. After BYE both ways the session is finished. While only the peer's BYE is missing, any path is watched,
 and when none is left the session is finished too. As long as paths are open it goes on to answer a peer that is not.
 
 Sans-I/O in the manner of aioquic: no sockets, tasks or clock. `now` is in seconds and never runs backwards; after any
@@ -40,7 +40,7 @@ from punchkit.errors import ProtocolError
 RELAY = 0
 ACK_DELAY = 0.02  # seconds that a data record may wait for its ACK; a second record ends the wait
 PATIENCE = 1.0  # seconds of silence at least, before a path is suspect
-RELAY_PATIENCE = 10.0  # the same for the idle relay: losing it is dearer, and it shares our Wi-Fi's bad moments
+RELAY_PATIENCE = 10.0  # the same for the relay: losing it is dearer, and it shares our Wi-Fi's bad moments
 KEEPALIVE = 15.0  # seconds without a word from us on a path, before we say PING
 MAX_ANSWERS = 64  # PONGs waiting on one path; a peer that asks for more, without reading, gets no more
 
@@ -377,8 +377,7 @@ class Session:
         """When the silence of `path`, if it lasts, calls for the next step: a PING, suspicion, loss."""
         if path.suspect_until is not None:
             return path.suspect_until
-        refuge = None if path.number == self.current == RELAY else self._refuge(path)
-        if not self._answer_due(path) or (refuge is None and not self._all_done):
+        if not self._answer_due(path) or (self._refuge(path) is None and not self._all_done):
             return None
         return path.quiet_since + (path.patience if path.asked else path.patience / 2)
 

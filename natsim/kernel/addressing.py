@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..internet import Host, Internet, Nat
+from ..internet import public_addresses as public_addresses
 from .nftables import WAN
 
 Node = Host | Nat
@@ -105,14 +106,3 @@ def _below(net: Internet, node: Node) -> Iterator[str]:
         for inner in children(net, node):
             if isinstance(inner, Nat):
                 yield from list(_below(net, inner))[1:]  # its own address is in the LAN already
-
-
-def public_addresses(net: Internet, name: str) -> frozenset[str]:
-    """The addresses and blocks under which the internet sees a node."""
-    node: Node | None = net.hosts.get(name) or net.nats.get(name)
-    if node is None:
-        raise ValueError(f"this internet has no {name!r}; it has {', '.join([*net.hosts, *net.nats])}")
-    while node.behind is not None and node.behind.translates:
-        node = node.behind
-    inside = [str(node.lan)] if isinstance(node, Nat) and not node.translates else []
-    return frozenset([address(node), *inside])

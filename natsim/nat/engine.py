@@ -22,7 +22,7 @@ and Linux, which is another kind of NAT (`linux.py`).  Times are integer nanosec
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -82,7 +82,7 @@ class NatEngine:
     def outbound(self, packet: Packet, now: int) -> Verdict:
         """A packet from inside: give it an outside source."""
         if packet.protocol == ICMP:
-            return translate_error(packet, self.mapping_inside(packet, now), self.external)
+            return self._error_outbound(packet, now)
         mapping, new = self._mapping_for(packet, now)
         if mapping is None:
             return Verdict(
@@ -118,11 +118,10 @@ class NatEngine:
                 _FILTER_WORDS.get(rule_name(self.behavior.filtering), "its own rule"),
             )
             return self._refuse(packet, Rule.FILTERED, why, facts, mapping)
-        session = mapping.sessions.get(packet.src)
-        if session is None or session.expires <= now:
-            session = mapping.sessions[packet.src] = Session(packet.src, now)
-            session.expires = now + self._lifetime(session, packet.protocol)
         if self.behavior.refresh_inbound or packet.protocol == TCP:
+            session = mapping.sessions.get(packet.src)
+            if session is None or session.expires <= now:
+                session = mapping.sessions[packet.src] = Session(packet.src, now)
             self._track(session, packet, IN, now)
         translated = packet.rewritten(dst=mapping.internal)
         return Verdict(Rule.TRANSLATED, "by row {}", (mapping,), translated, row=mapping)
@@ -135,7 +134,7 @@ class NatEngine:
 
     def _mapping_for(self, packet: Packet, now: int) -> tuple[Mapping | None, bool]:
         """The mapping of an outbound packet, and whether it is new; None when no port is left."""
-        key = (packet.protocol, packet.src, self.behavior.mapping(packet.dst))
+        key = (packet.protocol, packet.src, self._mapping_scope(packet.dst))
         mapping = self._from_inside.get(key)
         if mapping is not None and mapping.alive(now):
             return mapping, False
@@ -149,11 +148,23 @@ class NatEngine:
         self._from_outside[packet.protocol, mapping.external] = mapping
         return mapping, True
 
+    def _mapping_scope(self, remote: Endpoint) -> Hashable:
+        scope = self.behavior.mapping(remote)
+        try:
+            hash(scope)
+        except TypeError:
+            name = rule_name(self.behavior.mapping)
+            raise RuleError(f"the mapping scope {name} returned {scope!r}; it must return something hashable") from None
+        return scope
+
     def _choose_port(self, packet: Packet, now: int) -> int | None:
         """The first free port that the behavior's port assignment proposes."""
         rule = self.behavior.ports
         wish = Wish(packet.protocol, packet.src, packet.dst, self._previous_port, self._random)
-        for port in islice(rule(wish), TRIES):
+        proposals = rule(wish)
+        if not isinstance(proposals, Iterable):
+            raise RuleError(f"the port assignment {rule_name(rule)} returned {proposals!r}; it must yield ports")
+        for port in islice(proposals, TRIES):
             if not isinstance(port, int) or not 0 < port < 65536:
                 raise RuleError(f"the port assignment {rule_name(rule)} proposed {port!r}; a port is 1 to 65535")
             taken = self._from_outside.get((packet.protocol, Endpoint(self.external, port)))
@@ -174,7 +185,7 @@ class NatEngine:
         quoted = error.quoted
         if quoted is None:
             return None
-        mapping = self._from_inside.get((quoted.protocol, quoted.dst, self.behavior.mapping(quoted.src)))
+        mapping = self._from_inside.get((quoted.protocol, quoted.dst, self._mapping_scope(quoted.src)))
         return mapping if mapping is not None and mapping.alive(now) else None
 
     def mapping_outside(self, error: Packet, now: int) -> Mapping | None:
@@ -217,6 +228,15 @@ class NatEngine:
         verdict = self.inbound(packet, now)
         if verdict.passed:
             verdict.rule = Rule.HAIRPINNED
+        elif verdict.reply is not None:
+            verdict.reply = self.inbound(verdict.reply, now).packet  # the answer turns back here, too
+        return verdict
+
+    def _error_outbound(self, error: Packet, now: int) -> Verdict:
+        """An ICMP error from inside, for the outside or, about a hairpinned packet, for the inside again."""
+        verdict = translate_error(error, self.mapping_inside(error, now), self.external)
+        if verdict.packet is not None and error.dst.address == self.external:
+            return translate_error(verdict.packet, self.mapping_outside(verdict.packet, now), None)
         return verdict
 
     # -- Timers ----------------------------------------------------------------------------------------------------

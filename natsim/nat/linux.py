@@ -124,8 +124,8 @@ class LinuxNat:
         self.external = external
         self._random = chance
         self._flows: dict[Tuple, Flow] = {}
-        #: The outside endpoint last given to an inside socket: rule 1 above.
-        self._by_source: dict[tuple[str, Endpoint], Endpoint] = {}
+        #: The flows of each inside socket, oldest first: rule 1 above.
+        self._by_source: dict[tuple[str, Endpoint], list[Flow]] = {}
 
     # -- Packets ---------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class LinuxNat:
         flow = self._find(packet, now)
         if flow is not None and not self._is_local(flow):
             return self._along(flow, packet, now, False)
-        if self.behavior.masquerade is Masquerade.NONE:
+        if self.behavior.masquerade is Masquerade.NONE and packet.dst.address != self.external:
             why = "no flow {} > {}; this firewall lets in only what was asked for (address and port)"
             return Verdict(Rule.FILTERED, why, (packet.src, packet.dst))
         why = (
@@ -186,13 +186,15 @@ class LinuxNat:
         self._flows[flow.protocol, flow.src, flow.dst] = flow
         self._flows[flow.protocol, flow.reply_src, flow.reply_dst] = flow
         if not self._is_local(flow):
-            self._by_source[flow.protocol, flow.src] = flow.reply_dst
+            self._by_source.setdefault((flow.protocol, flow.src), []).append(flow)
         return flow
 
     def _forget(self, flow: Flow) -> None:
         self._flows.pop((flow.protocol, flow.src, flow.dst), None)
         self._flows.pop((flow.protocol, flow.reply_src, flow.reply_dst), None)
-        self._by_source.pop((flow.protocol, flow.src), None)
+        siblings = [other for other in self._by_source.pop((flow.protocol, flow.src), ()) if other is not flow]
+        if siblings:
+            self._by_source[flow.protocol, flow.src] = siblings
 
     def _is_local(self, flow: Flow) -> bool:
         """A flow of an outsider with the router itself."""
@@ -220,7 +222,8 @@ class LinuxNat:
         if self.behavior.masquerade is Masquerade.NONE:
             return packet.src
         if self.behavior.masquerade is Masquerade.PLAIN:
-            same_socket = self._by_source.get((packet.protocol, packet.src))
+            flows = self._by_source.get((packet.protocol, packet.src), ())
+            same_socket = next((flow.reply_dst for flow in reversed(flows) if flow.expires > now), None)
             kept = Endpoint(self.external, packet.src.port)
             for candidate in (same_socket, kept):
                 if candidate is not None and self._is_free(packet, candidate, now):
@@ -240,7 +243,10 @@ class LinuxNat:
 
     def _is_free(self, packet: Packet, candidate: Endpoint, now: int) -> bool:
         taken = self._flows.get((packet.protocol, packet.dst, candidate))
-        return taken is None or taken.expires <= now
+        if taken is not None and taken.expires <= now:
+            self._forget(taken)  # both its tuples, lest its second one be taken for the new flow's
+            return True
+        return taken is None
 
     # -- The router's own TCP/IP --------------------------------------------------------------------------------------
 

@@ -108,6 +108,16 @@ def test_outgoing_gives_back_what_was_written(seed):
     assert seen == stream[: len(seen)]
 
 
+def test_an_old_ack_does_not_shrink_the_window():
+    outgoing = Outgoing(4 * CHUNK)
+    outgoing.write(bytes(4 * CHUNK))
+    outgoing.acknowledge(Ack(0, 4 * CHUNK))
+    outgoing.acknowledge(Ack(0, 0))
+    while outgoing.has_more:
+        outgoing.take()
+    assert outgoing.next == 4 * CHUNK
+
+
 def test_crumbs_do_not_cost_more_than_they_carry():
     incoming = Incoming(INITIAL_WINDOW)
     for offset in range(INITIAL_WINDOW):

@@ -401,6 +401,52 @@ def test_a_silent_path_is_suspect_then_lost(senders):
     assert world.read[B] == noise(7, 3_000_000)
 
 
+def test_what_was_repeated_when_a_path_fell_silent_is_not_repeated_again_when_it_is_lost():
+    world = direct(size=1_000_000)
+    in_flight = world.ends[A]._out.highest - world.ends[A]._out.acked
+    world.silence(1)
+    assert world.run(60, lambda: world.has(A, PathLost))
+    world.close()
+    assert world.run(60, world.finished)
+    assert sum(world.ends[A].bytes_sent.values()) <= 1_000_000 + in_flight
+
+
+def test_a_silent_relay_is_left_for_an_idle_direct_path():
+    world = World()
+    world.open(1)
+    world.run(1)
+    world.silence(RELAY)
+    world.send(A, noise(1, 1_000_000))
+    assert world.run(60, lambda: len(world.read[B]) == 1_000_000)
+    assert world.ends[A].current == 1
+
+
+@pytest.mark.parametrize("current", [0, 1])
+def test_the_window_is_told_again_when_the_path_that_carried_it_is_lost(current):
+    session = Session(True, 0.0, WINDOW)
+    session.add_path(1, 0.0)
+    if current == 1:
+        session.select(1, 0.0)
+    drain(session, RELAY, 0.0)
+    session.receive(1, messages.encode(Data(0, bytes(WINDOW // 2))), 1.0)
+    session.read(WINDOW)
+    assert Ack(WINDOW // 2, WINDOW * 3 // 2) in drain(session, 1, 1.0)
+    session.lose(1, "broken", 1.0)
+    assert Ack(WINDOW // 2, WINDOW * 3 // 2) in drain(session, RELAY, 1.0)
+
+
+def test_repeated_data_is_not_timed():
+    session = Session(True, 0.0)
+    session.add_path(1, 0.0)
+    session.select(1, 0.0)
+    session.write(b"abc")
+    drain(session, 1, 0.0)
+    session.lose(1, "broken", 5.0)
+    drain(session, RELAY, 5.0)
+    session.receive(RELAY, messages.encode(Ack(3, WINDOW)), 5.001)
+    assert session._paths[RELAY].srtt is None
+
+
 def test_a_suspect_path_that_speaks_again_gets_its_data_back():
     world = direct()
     delays = [world.pipes[1, end].delay for end in (A, B)]
@@ -496,6 +542,14 @@ def test_a_window_that_opens_on_a_dying_path_opens_on_the_relay():
 
 
 # ---- the stream ------------------------------------------------------------------------------------------------------
+
+
+def test_the_wait_for_bye_ends_even_if_the_only_path_is_mute():
+    world = World(delay=0.3)
+    world.close()
+    assert world.run(10, lambda: Bye in world.kinds(A, 0))
+    world.silence(RELAY)
+    assert world.run(60, lambda: Finished() in world.events[A])
 
 
 def test_half_close():
@@ -670,6 +724,14 @@ def test_nonsense_is_a_protocol_error(words):
         session.receive(RELAY, messages.encode(word), 0.0)
     with pytest.raises(ProtocolError):
         session.receive(RELAY, messages.encode(words[-1]), 0.0)
+
+
+def test_bye_while_our_reader_still_waits_is_a_protocol_error():
+    session = Session(False, 0.0)
+    session.write_eof()
+    assert Close(0) in drain(session, RELAY, 0.0)
+    with pytest.raises(ProtocolError, match="BYE|Bye"):
+        session.receive(RELAY, messages.encode(Bye()), 0.0)
 
 
 def test_garbage_is_a_protocol_error():
