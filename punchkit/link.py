@@ -83,7 +83,7 @@ class Link:
         self._search = self._loop.create_task(self._matchmaker.run(), name="matchmaker")
         self._turn()
 
-    # -- For the application -------------------------------------------------------------------------------------------
+    # -- For the application -----------------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
@@ -191,7 +191,7 @@ class Link:
             return "relayed: the search for a direct path is still going on"
         return f"relayed: no direct path was found. {self._matchmaker.why_not()}"
 
-    # -- For the matchmaker --------------------------------------------------------------------------------------------
+    # -- For the matchmaker ------------------------------------------------------------------------------------------
 
     def send_control(self, body: bytes) -> None:
         """Say something to the peer's matchmaker."""
@@ -230,7 +230,7 @@ class Link:
         """Remember something worth telling."""
         self.history.append(Happening(self._loop.time() - self._began, what, text))
 
-    # -- Paths -----------------------------------------------------------------------------------------------------------
+    # -- Paths -------------------------------------------------------------------------------------------------------
 
     def _run_path(self, number: int, path: Path) -> None:
         self._paths[number] = path
@@ -271,7 +271,7 @@ class Link:
             self._session.lose(number, reason, self._loop.time())
             self._turn()
 
-    # -- The session -----------------------------------------------------------------------------------------------------
+    # -- The session -------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         """After every word to the session: tell what happened, let paths with work go on, set the timer."""
@@ -327,7 +327,9 @@ class Link:
         for task in self._tasks.pop(number, ()):
             if task is not current:
                 task.cancel()
-        if path is not None:
+        if path is not None and self._finished:
+            path.close()
+        elif path is not None:
             path.abort()
 
     def _name(self, number: int) -> str:
@@ -348,7 +350,7 @@ class Link:
         self._session.handle_timer(self._loop.time())
         self._turn()
 
-    # -- Waiting -----------------------------------------------------------------------------------------------------------
+    # -- Waiting -----------------------------------------------------------------------------------------------------
 
     async def _until(self, happened: Callable[[], bool]) -> None:
         """Wait for something to become true, or for the link to break."""

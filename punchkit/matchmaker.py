@@ -98,6 +98,8 @@ class Matchmaker:
     async def run(self) -> None:
         """Search until cancelled."""
         self._say(candidates=[candidate.to_json() for candidate in self._ours])
+        # Measured while their candidates are still on the way.
+        rtt = await self._relay.round_trip(PINGS) if self._leads else 0.0
         theirs = await self._theirs
         targets = candidates.worth_dialing(theirs, self._ours, self._meeting.server)
         self.not_tried = [c for c in theirs if c.address not in targets]
@@ -106,15 +108,14 @@ class Matchmaker:
             self.settled.set()
             return
         if self._leads:
-            await self._lead(targets)
+            await self._lead(targets, rtt)
         else:
             await self._follow(targets)
 
-    async def _lead(self, targets: list[Address]) -> None:
+    async def _lead(self, targets: list[Address], rtt: float) -> None:
         number = failures = 0
         while True:
             number += 1
-            rtt = await self._relay.round_trip(PINGS)
             self._say(dial=number, rtt_ms=min(round(rtt * 1000), MAX_RTT_MS))
             await asyncio.sleep(rtt / 2)
             found = await self._round(number, targets, rtt)
@@ -124,6 +125,7 @@ class Matchmaker:
             pause = RETRY_AFTER[min(failures, len(RETRY_AFTER) - 1)]
             failures += 1
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            rtt = await self._relay.round_trip(PINGS)
 
     async def _follow(self, targets: list[Address]) -> None:
         while True:

@@ -14,7 +14,7 @@ from collections import deque
 from punchkit.crypto import GREETING_SIZE, Deframer, Master, Opener, PathHandshake, Sealer, frame
 from punchkit.errors import ProtocolError
 from punchkit.messages import Response, decode, encode
-from punchkit.sockets import Address, close_with_reset, notice_death
+from punchkit.sockets import Address, close_with_reset, notice_death, reset_on_close
 
 #: Seconds in which a stranger would have to show keys that it does not have.
 RECOGNISE_TIMEOUT = 2.0
@@ -77,7 +77,8 @@ class Path:
         self._writer.close()
 
     def abort(self) -> None:
-        """Close now."""
+        """Close now, with a RST: a dead connection must not keep its pair of endpoints from the next attempt."""
+        reset_on_close(self._writer.get_extra_info("socket"))
         self._writer.transport.abort()
 
 

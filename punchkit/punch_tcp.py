@@ -34,7 +34,7 @@ import errno
 import random
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from punchkit.sockets import Address, close_with_reset, shared_socket
 
@@ -59,7 +59,7 @@ class Punch:
         self.outcomes: dict[Address, Counter[str]] = {target: Counter() for target in self.targets}
         self._found: asyncio.Queue[socket.socket] = asyncio.Queue()
 
-    async def connections(self, seconds: float = ROUND) -> AsyncIterator[socket.socket]:
+    async def connections(self, seconds: float = ROUND) -> AsyncGenerator[socket.socket, None]:
         """Connected sockets, as they come; the caller owns them.  Ends after `seconds`."""
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(self._dial_until_met(target), name=f"dial {target}") for target in self.targets]

@@ -46,12 +46,17 @@ async def local_address_towards(remote: Address) -> str:
         return local
 
 
-def close_with_reset(sock: socket.socket) -> None:
-    """Close a connection that lost the race with a RST, so that no TIME-WAIT keeps its pair of endpoints busy."""
+def reset_on_close(sock: socket.socket) -> None:
+    """Have `close` send a RST, so that neither TIME-WAIT nor unsent data keeps the pair of endpoints busy."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except OSError:
         pass  # it is dead already
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    """Close a connection that has lost the race, and leave nothing of it behind."""
+    reset_on_close(sock)
     sock.close()
 
 

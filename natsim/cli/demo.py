@@ -68,7 +68,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("nat_a", metavar="NAT_A")
     parser.add_argument("nat_b", metavar="NAT_B")
-    parser.add_argument("--world", choices=["sim", "kernel"], default="sim", help="simulator, or real Linux NATs (root)")
+    parser.add_argument(
+        "--world", choices=["sim", "kernel"], default="sim", help="the simulator, or real Linux NATs (needs root)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides everything that is left to chance (default 0)")
     parser.add_argument(
         "--bytes", type=_positive, default=DEFAULT_BYTES, metavar="N", help="each side sends N bytes (default 20000000)"
@@ -96,7 +98,7 @@ def _positive(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the demo and tell what happened.  Status 0 if everything arrived intact, relayed or direct."""
     if options.svg is not None and options.world == "kernel":
-        raise ValueError("--svg draws captured packets, and those of the kernel world are not captured; use --world sim")
+        raise ValueError("--svg draws captured packets, and the kernel world captures none; use --world sim")
     net = two_nats(options.nat_a, options.nat_b, seed=options.seed, delay=options.delay)
     outcome = Outcome(options.world, options.nat_a, options.nat_b, options.seed, options.transport)
     finished = net.run(Story(net, outcome, options.bytes, Progress(sys.stderr.isatty())).tell, options.world)
@@ -228,7 +230,10 @@ def _print(finished: Run, outcome: Outcome) -> None:
         print(f"{outcome.nat_a} and {outcome.nat_b}, real sockets through real NATs of this machine's kernel\n")
     verdict = f"direct ({outcome.path})" if outcome.direct else "relayed"
     print(f"{'intact' if outcome.intact else 'DAMAGED'}, {verdict}: each side sent {outcome.bytes / 1e6:.1f} MB;")
-    print(f"{outcome.bytes_relayed / 1e6:.1f} MB arrived through the server, {outcome.bytes_direct / 1e6:.1f} MB directly.")
-    print(f"first data relayed after {outcome.relayed_after_s} s, direct after {outcome.direct_after_s or '-'} s;", end=" ")
-    print(f"longest stall {outcome.longest_stall_s:.3f} s.\n")
-    print(outcome.why)
+    relayed, direct = outcome.bytes_relayed / 1e6, outcome.bytes_direct / 1e6
+    print(f"{relayed:.2f} MB went through the server, {direct:.2f} MB directly, both ways together.")
+    when = f"{outcome.direct_after_s} s" if outcome.direct_after_s is not None else "never"
+    print(
+        f"First data relayed: {outcome.relayed_after_s} s; direct: {when}; longest stall {outcome.longest_stall_s:.3f} s."
+    )
+    print(f"\n{outcome.why}")

@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _devices(options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps({"devices": [{"name": d.name, "about": d.about, "source": d.source} for d in DEVICES.values()]}))
+        known = [{"name": d.name, "about": d.about, "source": d.source} for d in DEVICES.values()]
+        print(json.dumps({"devices": known}))
         return 0
     for device in DEVICES.values():
         print(f"{device.name:16} {device.about}\n{'':16} source: {device.source}")

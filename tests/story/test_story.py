@@ -1,4 +1,4 @@
-"""The Copilot story in the simulator: relayed at once, then direct; back when the way is cut; and which pairs cannot."""
+"""The Copilot story in the simulator: relayed at once, then direct, and back; and which pairs cannot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_two_linux_nats_go_direct_after_having_relayed(seed: int) -> None:
     for name, nat in (("alice", "198.51.100.2"), ("bob", "198.51.100.1")):
         link = talk.links[name]
         over_relay, over_direct = (link.first_data[path] for path in link.first_data)
-        assert list(link.first_data)[0] == "relay"
+        assert next(iter(link.first_data)) == "relay"
         assert over_relay < over_direct
         assert talk.moves(name) == ["direct"]
         assert link.bytes_direct > link.bytes_relayed > 0
