@@ -185,7 +185,8 @@ def public_addresses(net: Internet, name: str) -> frozenset[str]:
     node: Host | Nat | None = net.hosts.get(name) or net.nats.get(name)
     if node is None:
         raise ValueError(f"this internet has no {name!r}; it has {', '.join([*net.hosts, *net.nats])}")
-    seen, above = node, node.behind
+    seen: Host | Nat = node
+    above = node.behind
     while above is not None:
         if above.translates:
             seen = above
@@ -197,7 +198,8 @@ def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
     """A node's own address, and those inside that it does not translate."""
     yield node.address if isinstance(node, Nat) else node._address
     if isinstance(node, Nat) and not node.translates:
-        for inner in (*net.nats.values(), *net.hosts.values()):
+        inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
+        for inner in inside:
             if inner.behind is node:
                 yield from _as_they_are(net, inner)
 
@@ -235,11 +237,15 @@ def same_nat(what: str | Behavior | Device, *, seed: int = 0, delay: float = DEF
 
     Here the delay is on each host's own link, so that alice and bob are `delay` apart too.
     """
+    layers = _layers(what)
+    if not layers:
+        raise ValueError(f"{what!r} is no NAT, so nobody can be behind it; two_nats() has hosts without one")
     net = Internet(seed)
     net.host("server", link=Link(delay / 2))
     nat: Nat | None = None
-    for number, behavior in enumerate(reversed(_layers(what))):
-        nat = net.nat("home" if not number else f"home_{number + 1}", behavior, behind=nat)
+    for behavior in reversed(layers[1:]):
+        nat = net.nat("carrier", behavior, behind=nat, lan="100.64.1.0/24")
+    nat = net.nat("home", layers[0], behind=nat)
     for name in ("alice", "bob"):
         net.host(name, behind=nat, link=Link(delay / 2))
     return net

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Self
 
 from natsim.packet import ACK, FIN, RST, SYN, TCP, Endpoint, Packet
 from natsim.tcp_congestion import SECOND
@@ -123,7 +124,7 @@ class TcpConnection:
         mss: int = 1460,
         receive_buffer: int = 1 << 20,
         send_buffer: int = 1 << 18,
-    ) -> TcpConnection:
+    ) -> Self:
         """Passive open (RFC 9293 section 3.10.7.2): answer a SYN that reached a listening socket."""
         connection = cls(syn.dst, syn.src, isn, mss=mss, receive_buffer=receive_buffer, send_buffer=send_buffer)
         connection.passive = True
@@ -266,7 +267,7 @@ class TcpConnection:
                 if self._challenges.allows(now):
                     self._send_syn(packet.uid)
                 return
-            packet = self._without_known_syn(packet)
+            packet = self.rcv.without_known_syn(packet, self.snd.wscale)
 
         # First, is it in the window?
         if not self.rcv.is_acceptable(packet):
@@ -297,17 +298,6 @@ class TcpConnection:
             self._take_text(packet, now)
         self._transmit(now)
         self._send_owed_ack(now)
-
-    def _without_known_syn(self, packet: Packet) -> Packet:
-        """Simultaneous open: a SYN,ACK carries the SYN that has come before.  Trim it; what is left is an ACK.
-
-        Without this the segment would count as old, and both sides would challenge each other for ever.
-        """
-        trimmed = packet.rewritten()
-        trimmed.flags &= ~SYN
-        trimmed.seq = self.rcv.nxt
-        trimmed.window >>= self.snd.wscale  # the window of a SYN is not scaled, that of an ACK is
-        return trimmed
 
     def _reset_by_peer(self) -> None:
         if self.state in (State.CLOSING, State.LAST_ACK, State.TIME_WAIT):
@@ -360,7 +350,9 @@ class TcpConnection:
 
     def _move_on(self, table: dict[State, State], now: int) -> None:
         """One of the events that close a connection: its table says where it leads from here, if anywhere."""
-        self.state = table.get(self.state, self.state)
+        if self.state not in table:
+            return
+        self.state = table[self.state]
         if self.state is State.CLOSED:
             self._enter_closed()
         elif self.state is State.TIME_WAIT or (self.state is State.FIN_WAIT_2 and self._application_gone):
@@ -454,13 +446,12 @@ class TcpConnection:
 
     def _keepalive_at(self) -> int | None:
         """RFC 9293 section 3.8.4: only while there is nothing to send."""
-        if self.keepalive is None or not self._was_established or self.state is State.TIME_WAIT:
-            return None
-        idle, interval, _ = self.keepalive
-        return self._silence.next_probe(idle, interval) if self.snd.idle else None
+        if self._was_established and self.state is not State.TIME_WAIT and self.snd.idle:
+            return self._silence.next_probe(self.keepalive)
+        return None
 
     def _on_keepalive(self, now: int) -> bool:
-        if self.keepalive is None or self._silence.probes >= self.keepalive[2]:
+        if self._silence.is_hopeless(self.keepalive):
             return True
         self.snd.probe(now)
         return False

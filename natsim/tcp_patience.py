@@ -32,10 +32,11 @@ def syn_deadline(schedule: tuple[int, ...], repeats: int) -> int:
 class Silence:
     """Since when the peer has said nothing, and how often it has been probed since: for keepalive or for its window.
 
-    >>> silence = Silence(); silence.broken(0)
-    >>> silence.next_probe(idle=15, interval=5)
+    `keepalive` is (idle, interval, count), or None if it is off.
+
+    >>> silence = Silence(); silence.broken(0); silence.next_probe((15, 5, 3))
     15
-    >>> silence.probed(15); silence.next_probe(idle=15, interval=5)
+    >>> silence.probed(15); silence.next_probe((15, 5, 3))
     20
     """
 
@@ -55,7 +56,14 @@ class Silence:
         self._probed_at = now
         self.probes += 1
 
-    def next_probe(self, idle: int, interval: int) -> int:
+    def next_probe(self, keepalive: tuple[int, int, int] | None) -> int | None:
         """When keepalive is to probe: `idle` after the peer was heard, then each `interval`."""
+        if keepalive is None:
+            return None
+        idle, interval, _ = keepalive
         due = self._heard_at + idle
         return max(due, self._probed_at + interval) if self.probes else due
+
+    def is_hopeless(self, keepalive: tuple[int, int, int] | None) -> bool:
+        """As many probes as keepalive allows have gone unanswered."""
+        return keepalive is not None and self.probes >= keepalive[2]

@@ -84,6 +84,17 @@ class Receiver:
             return 0 <= start <= self._room()
         return start == 0 or (start < self._room() and start + length > 0)
 
+    def without_known_syn(self, packet: Packet, snd_wscale: int) -> Packet:
+        """Simultaneous open: a SYN,ACK carries the SYN that has come before.  Trim it; what is left is an ACK.
+
+        Without this the segment would count as old, and both sides would challenge each other for ever.
+        """
+        trimmed = packet.rewritten()
+        trimmed.flags &= ~SYN
+        trimmed.seq = self.nxt
+        trimmed.window >>= snd_wscale  # the window of a SYN is not scaled, that of an ACK is
+        return trimmed
+
     def inside_window(self, packet: Packet) -> Piece:
         """Cut off what lies outside."""
         start = distance(packet.seq, self.nxt)

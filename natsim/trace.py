@@ -90,7 +90,7 @@ class Trace:
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal seeds, whatever the process or its hash seed.
 
-        It covers when, where, what and by which rule for every entry, with all header fields and the payload's *length*.
+        It covers when, where, what and by which rule for every entry, with all header fields and the payload's length.
         """
         sha = hashlib.sha256()
         for when, node, action, packet, reason, before in self.entries:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .aio.current import hosts_make_sockets
+from .aio.loop import SimLoop
 from .aio.nesting import outer_loop_aside
 from .run import Run
 
@@ -62,62 +63,89 @@ def make_world(net: Internet, name: str) -> World:
 
 def run(net: Internet, story: Story, world_name: str, limit: float) -> Run:
     """Run a story to its end; see `Internet.run`."""
-    with outer_loop_aside(), _alive(net, world_name) as world:
+    with outer_loop_aside(), _alive(net, world_name) as world, _Chance(net.seed):
         main = world.loop.create_task(_limited(story, limit), name="story")
         try:
             result = world.loop.run_until_complete(main)
+            duration = world.loop.time()
         finally:
-            _stop_everything(world.loop)
-        return Run(net, world.name, world.trace, world.loop.time(), result)
+            _stop_everything(world.loop, main)
+        return Run(net, world.name, world.trace, duration, result)
 
 
 async def play(net: Internet, story: Story, limit: float, slice_seconds: float) -> Run:
     """Run a story in the simulator in slices of wall-clock time, letting the caller's loop live in between."""
     from .sim_world import SimWorld
 
-    with contextlib.ExitStack() as stack:
+    with _alive(net, "sim") as world:
+        assert isinstance(world, SimWorld)
+        chance = _Chance(net.seed)
         with outer_loop_aside():
-            world = stack.enter_context(_alive(net, "sim"))
-            assert isinstance(world, SimWorld)
             main = world.loop.create_task(_limited(story, limit), name="story")
         try:
             done = False
             while not done:
-                with outer_loop_aside():
+                with outer_loop_aside(), chance:
                     done = world.loop.run_slice(main, slice_seconds)
                 await asyncio.sleep(0)
             return Run(net, world.name, world.trace, world.loop.time(), main.result())
         finally:
-            with outer_loop_aside():
-                _stop_everything(world.loop)
-                stack.close()
+            with outer_loop_aside(), chance:
+                _stop_everything(world.loop, main)
 
 
 @contextlib.contextmanager
 def _alive(net: Internet, name: str) -> Iterator[World]:
-    """A world, entered; `net.world` is set meanwhile, and chance comes from the seed."""
+    """A world, entered; `net.world` is set meanwhile."""
     if net.world is not None:
         raise RuntimeError("this internet runs already; a story cannot start another run of it")
-    state = random.getstate()
     with make_world(net, name) as world, hosts_make_sockets():
         net.world = world
-        # Programs draw their jitter from `random`; seeded, the same story makes the same trace.
-        random.seed(f"{net.seed}:programs")
         try:
             yield world
         finally:
             net.world = None
-            random.setstate(state)
+
+
+class _Chance:
+    """While this is entered, `random` draws for the story, from the seed.  Entered again, it goes on where it was.
+
+    Programs draw their jitter from `random`; seeded, the same story makes the same trace.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._inside = random.Random(f"{seed}:programs").getstate()
+        self._outside = random.getstate()
+
+    def __enter__(self) -> None:
+        self._outside = random.getstate()
+        random.setstate(self._inside)
+
+    def __exit__(self, *exc: object) -> None:
+        self._inside = random.getstate()
+        random.setstate(self._outside)
 
 
 async def _limited(story: Story, limit: float) -> Any:
-    async with asyncio.timeout(limit):
-        return await story()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as patience:
+        alarm = loop.call_later(limit, lambda: patience.reschedule(loop.time()))
+        if isinstance(loop, SimLoop):
+            loop.does_not_count(alarm)  # a story that can go on no more shall not wait for its limit
+        try:
+            return await story()
+        finally:
+            alarm.cancel()
 
 
-def _stop_everything(loop: asyncio.AbstractEventLoop) -> None:
+def _stop_everything(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -> None:
     """Cancel whatever still runs, always in the same order, and let it clean up."""
-    tasks = sorted((task for task in asyncio.all_tasks(loop) if not task.done()), key=lambda task: task.get_name())
+    if main.done() and not main.cancelled():
+        main.exception()  # it has been told, or KeyboardInterrupt has: asyncio need not complain
+    if isinstance(loop, SimLoop):
+        tasks = loop.tasks()
+    else:
+        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
     loop.set_exception_handler(_ignore_cancellation)
     for task in tasks:
         task.cancel()

@@ -95,7 +95,8 @@ def _possible(host: str, ours: Iterable[Candidate]) -> bool:
 
 #: Addresses that mean something on one network only (RFC 1918, RFC 6598, RFC 4193).
 _PRIVATE = [
-    ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 ]
 
 

@@ -73,6 +73,8 @@ class Link:
         self._round_trips: asyncio.Queue[float] = asyncio.Queue()
         self._error: PunchkitError | None = None
         self._finished = False
+        #: Where data went when both sides had everything.  Later, paths end one after the other, which means nothing.
+        self._final: tuple[str, bool] | None = None
         self.history: list[Happening] = []
         #: When the first data came over each path, by the path's name, in seconds of the loop's clock.
         self.first_data: dict[str, float] = {}
@@ -88,13 +90,15 @@ class Link:
     @property
     def path(self) -> str:
         """Where we send data now: "relay", or "tcp ADDRESS:PORT"."""
+        if self._final is not None:
+            return self._final[0]
         path = self._paths.get(self._session.current)
         return path.name if path else "none"
 
     @property
     def direct(self) -> bool:
         """True while data goes straight to the peer."""
-        return self._session.current != RELAY
+        return self._final[1] if self._final is not None else self._session.current != RELAY
 
     @property
     def direct_after(self) -> float | None:
@@ -302,6 +306,7 @@ class Link:
             case PeerFinished():
                 self.note("peer-finished", "the other side has sent everything")
             case Finished():
+                self._final = (self.path, self.direct)
                 self._finished = True
                 self.note("finished", "both sides have everything")
             case Stalled():

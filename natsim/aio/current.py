@@ -10,6 +10,7 @@ Used by both worlds: the simulated one (`sockets.py`) and the kernel's (`natsim/
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import socket
@@ -29,12 +30,22 @@ current_host: contextvars.ContextVar[Here | None] = contextvars.ContextVar("curr
 _worlds_running = 0
 
 
+class OutsideHosts(RuntimeError):
+    """A program of a simulated world wanted a socket, but was not started on a host."""
+
+
 def _new_socket(cls: type[socket.socket], *args: Any, **kwargs: Any) -> socket.socket:
     """`socket.socket.__new__` while a world runs."""
     host = current_host.get()
     existing = kwargs.get("fileno", args[3] if len(args) > 3 else None) is not None
-    if host is not None and cls is socket.socket and not existing:
-        cls = host.socket_class
+    if cls is socket.socket and not existing:
+        if host is not None:
+            cls = host.socket_class
+        elif getattr(asyncio._get_running_loop(), "is_virtual", False):
+            raise OutsideHosts(
+                "this code runs in a simulated world, but on none of its hosts, so it can have no socket: "
+                "run it on one, with host.start(...)"
+            )
     return _plain_new(cls)
 
 

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import ipaddress
+import math
 import selectors
 import socket
 import time
+import weakref
 from asyncio import selector_events
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..host import ANY
 from ..scheduler import Scheduler, nanoseconds, seconds
-from .sockets import SimSocket
+from .sockets import SimSocket, numeric
 
 
 class Deadlock(RuntimeError):
@@ -86,15 +88,18 @@ class SimSelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now; with `timeout=None`, let things happen until something is."""
         assert self.loop is not None
+        if self.until is not None and time.perf_counter() >= self.until:
+            self.loop.stop()
         ready = self._ready()
         while timeout is None and not ready and not self.loop.has_work:
             if self.until is not None and time.perf_counter() >= self.until:
                 self.loop.stop()
-                break
-            if not self._clock.step():
+            elif self._clock.idle:
                 raise Deadlock(self.loop.who_waits())
-            if self._dirty:
-                ready = self._ready()
+            else:
+                self._clock.step()
+                if self._dirty:
+                    ready = self._ready()
         return ready
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
@@ -109,8 +114,19 @@ class SimSelector(selectors.BaseSelector):
         return found
 
 
+class _Timer(asyncio.TimerHandle):
+    """A timer on the simulator's heap.  `counts`: something may come of it; a cancelled one is only not yet gone."""
+
+    __slots__ = ("counts",)
+
+    counts: bool
+
+
 class SimLoop(selector_events.BaseSelectorEventLoop):
     """The event loop of one simulated world."""
+
+    #: Real sockets cannot live here (`current.py`).
+    is_virtual = True
 
     def __init__(self, clock: Scheduler, resolve: Callable[[str], str | None]) -> None:
         self.clock = clock
@@ -119,6 +135,9 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         super().__init__(self.selector)
         self.selector.loop = self
         self._clock_resolution = 1e-9
+        #: Every task's place in the order of their making; names and sets have none that is the same in every run.
+        self._births: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
+        self._born = 0
 
     # -- Time --------------------------------------------------------------------------------------------------------
 
@@ -128,21 +147,36 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> asyncio.TimerHandle:  # type: ignore[override]
         self._check_closed()  # type: ignore[attr-defined]
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
+        timer.counts = False
+        if when == math.inf:
+            return timer  # never due, but it can be cancelled like any other
         due = nanoseconds(when)
         if seconds(due) < when:
-            due += 1  # never early: a callback that finds its time not yet come would ask again, for ever, at this instant
+            due += 1  # never early: a callback that finds its time not yet come would ask again, for ever, now
+        timer.counts = True
         self.clock.at(due, self._timer_due, timer)
         return timer
 
-    def _timer_due(self, timer: asyncio.TimerHandle) -> None:
+    def _timer_due(self, timer: _Timer) -> None:
+        if not timer.counts:
+            self.clock.uncounted -= 1
+        timer.counts = False  # it is off the heap: to cancel it now changes nothing
         if not timer.cancelled():
             self._ready.append(timer)  # type: ignore[attr-defined]
 
+    def does_not_count(self, timer: asyncio.TimerHandle) -> None:
+        """If nothing else is planned any more, do not wait for this timer: it is a `Deadlock`."""
+        assert isinstance(timer, _Timer)
+        if timer.counts:
+            timer.counts = False
+            self.clock.uncounted += 1
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Nothing to do: a cancelled timer is passed over when its time comes."""
+        """A cancelled timer stays on the heap, and is passed over when its time comes."""
+        self.does_not_count(handle)
 
     # -- What asyncio needs of the machine ---------------------------------------------------------------------------
 
@@ -155,16 +189,22 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:
         """Numeric addresses, and the names of the hosts in this internet."""
-        if host is None:
-            host = "0.0.0.0" if flags & socket.AI_PASSIVE else "127.0.0.1"
+        if family not in (socket.AF_UNSPEC, socket.AF_INET):
+            raise socket.gaierror(socket.EAI_FAMILY, "this simulated internet speaks IPv4 only")
         name = host.decode() if isinstance(host, bytes) else host
-        address = self._resolve(name) or name
+        if not name:
+            name = ANY if flags & socket.AI_PASSIVE else "127.0.0.1"
+        address = numeric(self._resolve, name)
         try:
-            ipaddress.ip_address(address)
+            number = int(port or 0)
         except ValueError:
-            raise socket.gaierror(socket.EAI_NONAME, f"no host of this simulated internet is called {name!r}") from None
-        kind = type or socket.SOCK_STREAM
-        return [(socket.AF_INET, kind, proto, "", (address, int(port or 0)))]
+            raise socket.gaierror(socket.EAI_SERVICE, f"a port is a number here, not {port!r}") from None
+        kinds = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
+        return [
+            (socket.AF_INET, kind, proto or its_proto, "", (address, number))
+            for kind, its_proto in kinds.items()
+            if type in (0, kind) and proto in (0, its_proto)
+        ]
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         return str(sockaddr[0]), str(sockaddr[1])
@@ -190,6 +230,18 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
     def _write_to_self(self) -> None:
         pass
 
+    # -- Tasks -------------------------------------------------------------------------------------------------------
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        task: asyncio.Task[Any] = super().create_task(coro, **options)
+        self._born += 1
+        self._births[task] = self._born
+        return task
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that are not done, oldest first."""
+        return sorted(asyncio.all_tasks(self), key=lambda task: self._births.get(task, 0))
+
     # -- Running ---------------------------------------------------------------------------------------------------
 
     def run_slice(self, main: asyncio.Future[Any], wall_seconds: float) -> bool:
@@ -210,7 +262,7 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
 
     def who_waits(self) -> str:
         """The sentence of a `Deadlock`."""
-        names = sorted(f"{task.get_name()} ({_where(task)})" for task in asyncio.all_tasks(self))
+        names = (f"{task.get_name()} ({_where(task)})" for task in self.tasks())
         return (
             f"at {self.time():.6f} s nothing is planned any more, but these tasks still wait: {', '.join(names)}. "
             "Is something awaited that nobody will ever send?"

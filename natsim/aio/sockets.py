@@ -33,6 +33,9 @@ FIRST_FD = 1 << 20
 #: Datagrams that wait to be read; more are lost, as in a full receive buffer.
 DATAGRAM_QUEUE = 512
 
+#: The largest payload of one UDP datagram over IPv4.
+LARGEST_DATAGRAM = 65507
+
 
 class HostSockets:
     """What `current_host` holds in the simulated world: a host, and the selector that watches its sockets."""
@@ -46,7 +49,25 @@ class HostSockets:
 
     def endpoint(self, address: Any) -> Endpoint:
         """The endpoint that a Python address tuple means; names of hosts are looked up."""
-        return Endpoint(self._resolve(address[0]) or address[0], address[1])
+        host, port = address
+        if not 0 <= port <= 65535:
+            raise OverflowError("port must be 0-65535.")
+        return Endpoint(numeric(self._resolve, host) if host else ANY, port)
+
+    def remote(self, address: Any) -> Endpoint:
+        """The same, for a remote endpoint: 0.0.0.0 means this host."""
+        remote = self.endpoint(address)
+        return remote if remote.address != ANY else remote._replace(address="127.0.0.1")
+
+
+def numeric(resolve: Callable[[str], str | None], name: str) -> str:
+    """The IPv4 address that `name` is, or is the name of."""
+    address = "127.0.0.1" if name == "localhost" else resolve(name) or name
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except OSError:
+        raise socket.gaierror(socket.EAI_NONAME, f"no host of this simulated internet is called {name!r}") from None
+    return address
 
 
 class SimSocket(socket.socket):
@@ -67,10 +88,13 @@ class SimSocket(socket.socket):
         self._io_refs = 0
         self._closed = False
         place = here or current_host.get()
-        assert isinstance(place, HostSockets) and fileno is None
+        assert isinstance(place, HostSockets)
+        assert fileno is None
         if family != socket.AF_INET:
             raise OSError(errno.EAFNOSUPPORT, "this simulated host speaks IPv4 only")
         self._kind = type & ~(getattr(socket, "SOCK_NONBLOCK", 0) | getattr(socket, "SOCK_CLOEXEC", 0))
+        if self._kind not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            raise OSError(errno.ESOCKTNOSUPPORT, "this simulated host has stream and datagram sockets only")
         self._here = place
         self._host = place.host
         self._fd = SimSocket._next_fd
@@ -83,6 +107,7 @@ class SimSocket(socket.socket):
         self._datagrams: deque[Packet] = deque()
         self._error = 0
         self._failed = False
+        self._connect_told = False
         self._read_shut = False
         place.selector.adopt(self)
 
@@ -160,9 +185,10 @@ class SimSocket(socket.socket):
     # -- Names -------------------------------------------------------------------------------------------------------
 
     def bind(self, address: Any) -> None:
+        self._check_open()
         if self._binding is not None:
             raise os_error(errno.EINVAL)
-        self._binding = self._claim(Endpoint(address[0] or ANY, address[1]))
+        self._binding = self._claim(self._here.endpoint(address))
 
     def _claim(self, local: Endpoint) -> Binding:
         reuse_port = self._flag(getattr(socket, "SO_REUSEPORT", -1))
@@ -179,9 +205,11 @@ class SimSocket(socket.socket):
         return self._binding
 
     def getsockname(self) -> tuple[str, int]:
+        self._check_open()
         return tuple(self._binding.local) if self._binding else (ANY, 0)
 
     def getpeername(self) -> tuple[str, int]:
+        self._check_open()
         if self._slot is not None and self._slot.connection.connected:
             return tuple(self._slot.connection.remote)
         if self._binding is not None and self._binding.remote is not None:
@@ -191,13 +219,19 @@ class SimSocket(socket.socket):
     # -- Connecting --------------------------------------------------------------------------------------------------
 
     def connect(self, address: Any) -> None:
-        remote = self._here.endpoint(address)
+        self._check_open()
+        remote = self._here.remote(address)
         if self._protocol == UDP:
             self._bound(remote.address).remote = remote
             return
-        if self._failed:
-            raise os_error(errno.ECONNABORTED)
+        if self._backlog is not None:
+            raise os_error(errno.EISCONN)
         if self._slot is not None:
+            if self._slot.connection.closed:
+                raise os_error(self._take_error() or errno.ECONNABORTED)
+            if self._slot.connection.connected and not self._connect_told:
+                self._connect_told = True  # Linux: a connect() that was under way says once that it is done
+                return
             raise os_error(errno.EISCONN if self._slot.connection.connected else errno.EALREADY)
         self._slot = self._host.connect(self._bound(remote.address), remote, self)
         self._apply_options(self._slot)
@@ -211,24 +245,32 @@ class SimSocket(socket.socket):
         return 0
 
     def listen(self, backlog: int = 128) -> None:
+        self._check_open()
         if self._protocol != TCP:
             raise os_error(errno.EOPNOTSUPP)
         if self._slot is not None:
             raise os_error(errno.EINVAL)
+        if self._backlog is not None:
+            self._backlog.limit = max(backlog, 1)
+            return
         if self._binding is None:
             self._binding = self._claim(Endpoint(ANY, 0))
         self._backlog = self._host.listen(self._binding, max(backlog, 1))
 
     def accept(self) -> tuple[socket.socket, Any]:
+        self._check_open()
+        if self._protocol != TCP:
+            raise os_error(errno.EOPNOTSUPP)
         if self._backlog is None:
             raise os_error(errno.EINVAL)
         if not self._backlog.ready:
             raise _would_block()
-        slot = self._backlog.ready.pop(0)
         child = SimSocket(here=self._here)
+        slot = child._slot = self._host.accept(self._backlog, child)
+        child._binding = slot.binding
+        child._connect_told = True
         child._options = dict(self._options)
-        child._binding, child._slot = slot.binding, slot
-        slot.binding.user = slot.user = child
+        child._apply_options(slot)
         return child, tuple(slot.connection.remote)
 
     # -- Data --------------------------------------------------------------------------------------------------------
@@ -239,14 +281,17 @@ class SimSocket(socket.socket):
             if remote is None:
                 raise os_error(errno.EDESTADDRREQ)
             return self.sendto(data, remote)
-        slot = self._connected()
-        if slot.connection.error is not None or not slot.connection.connected:
+        self._check_open()
+        if self._slot is None:
+            raise os_error(errno.EPIPE)
+        slot = self._slot
+        if slot.connection.error is not None:
             self._raise_error(errno.EPIPE)
+        if not slot.connection.connected:
+            raise _would_block()
         taken = slot.connection.send(data, self._host.clock.now)
         self._host.flush(slot)
         if not taken and len(data):
-            if slot.connection.closed:
-                raise os_error(errno.EPIPE)
             raise _would_block()
         return taken
 
@@ -261,9 +306,9 @@ class SimSocket(socket.socket):
         if not connection.readable:
             raise _would_block()
         data = b"" if self._read_shut else connection.receive(bufsize, self._host.clock.now)
-        if not data and not connection.at_eof and connection.error is not None:
-            self._raise_error(0)
         self._host.flush(slot)
+        if not data and not connection.at_eof and not self._read_shut:
+            self._raise_error(0)  # once; after that it reads like the end
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -272,8 +317,13 @@ class SimSocket(socket.socket):
         return len(data)
 
     def sendto(self, data: Any, *args: Any) -> int:
+        self._check_open()
         self._raise_error(0)
-        remote = self._here.endpoint(args[-1])
+        if self._protocol == TCP:
+            return self.send(data)
+        remote = self._here.remote(args[-1])
+        if len(data) > LARGEST_DATAGRAM:
+            raise os_error(errno.EMSGSIZE)
         local = self._bound_datagram(remote.address)
         self._host.send(Packet(UDP, local, remote, bytes(data)))
         return len(data)
@@ -285,7 +335,15 @@ class SimSocket(socket.socket):
         local = self._binding.local
         return local if local.address != ANY else local._replace(address=self._host.source_for(remote))
 
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        data, source = self.recvfrom(nbytes or len(buffer), flags)
+        buffer[: len(data)] = data
+        return len(data), source
+
     def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+        self._check_open()
+        if self._protocol == TCP:
+            return self.recv(bufsize), None
         self._raise_error(0)
         if not self._datagrams:
             raise _would_block()
@@ -294,6 +352,8 @@ class SimSocket(socket.socket):
 
     def shutdown(self, how: int) -> None:
         slot = self._connected()
+        if not slot.connection.connected:
+            raise os_error(errno.ENOTCONN)
         if how in (socket.SHUT_RD, socket.SHUT_RDWR):
             self._read_shut = True
         if how in (socket.SHUT_WR, socket.SHUT_RDWR):
@@ -327,7 +387,12 @@ class SimSocket(socket.socket):
 
     # -- Errors ------------------------------------------------------------------------------------------------------
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise os_error(errno.EBADF)
+
     def _connected(self) -> Slot:
+        self._check_open()
         if self._slot is None:
             raise os_error(errno.ENOTCONN)
         return self._slot

@@ -233,7 +233,6 @@ def _print(finished: Run, outcome: Outcome) -> None:
     relayed, direct = outcome.bytes_relayed / 1e6, outcome.bytes_direct / 1e6
     print(f"{relayed:.2f} MB went through the server, {direct:.2f} MB directly, both ways together.")
     when = f"{outcome.direct_after_s} s" if outcome.direct_after_s is not None else "never"
-    print(
-        f"First data relayed: {outcome.relayed_after_s} s; direct: {when}; longest stall {outcome.longest_stall_s:.3f} s."
-    )
+    stall = f"{outcome.longest_stall_s:.3f} s"
+    print(f"First data relayed: {outcome.relayed_after_s} s; direct: {when}; longest stall: {stall}.")
     print(f"\n{outcome.why}")

@@ -281,7 +281,7 @@ class LinuxNat:
     def _icmp_error(self, error: Packet, now: int) -> Verdict:
         """An ICMP error is RELATED to the flow of the packet that it quotes, seen from the far side."""
         quoted = error.quoted
-        flow = quoted and self._flows.get((quoted.protocol, quoted.dst, quoted.src))
+        flow = self._flows.get((quoted.protocol, quoted.dst, quoted.src)) if quoted is not None else None
         if quoted is None or flow is None or flow.expires <= now:
             return Verdict(Rule.INVALID, "an ICMP error about {}, of which no flow knows", (quoted,))
         if (quoted.src, quoted.dst) == (flow.reply_dst, flow.reply_src):  # about a packet that went out

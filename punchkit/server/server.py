@@ -133,14 +133,16 @@ class Server:
 
     async def _copy(self, client: Client) -> None:
         """Copy what `client` says to the other of its pair, until it stops talking."""
-        while piece := await client.reader.read(PIECE):
-            if client.other is None:
-                raise ProtocolError("data before anybody was there to hear it")
-            client.other.writer.write(piece)
-            self.stats.bytes_relayed += len(piece)
-            await client.other.writer.drain()
-        if client.other is not None:
-            client.other.writer.close()
+        try:
+            while piece := await client.reader.read(PIECE):
+                if client.other is None:
+                    raise ProtocolError("data before anybody was there to hear it")
+                client.other.writer.write(piece)
+                self.stats.bytes_relayed += len(piece)
+                await client.other.writer.drain()
+        finally:
+            if client.other is not None:  # however this one went, the other must hear of it
+                client.other.writer.close()
 
 
 async def serve(bind: tuple[str, ...] = ("0.0.0.0",), port: int = DEFAULT_PORT) -> None:

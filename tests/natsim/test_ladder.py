@@ -114,7 +114,7 @@ def test_columns_go_from_the_inside_outwards_with_the_server_in_the_middle(a: st
 
 
 def test_columns_of_one_site() -> None:
-    assert names(natsim.same_nat("cgnat")) == ["alice", "bob", "nat_2", "nat", "server"]
+    assert names(natsim.same_nat("cgnat")) == ["alice", "bob", "home", "carrier", "server"]
 
 
 def test_columns_without_a_server() -> None:

@@ -614,7 +614,7 @@ def test_a_bye_that_went_into_a_dead_path_is_said_again_on_the_relay():
     world.closing[B] = True
     assert world.run(1, lambda: Bye in world.kinds(A, 1))
     world.silence(1, A)
-    assert world.run(30, world.finished)
+    assert world.run(6, world.finished)
     assert Bye in world.kinds(A, RELAY)
 
 
@@ -730,7 +730,7 @@ def test_bye_while_our_reader_still_waits_is_a_protocol_error():
     session = Session(False, 0.0)
     session.write_eof()
     assert Close(0) in drain(session, RELAY, 0.0)
-    with pytest.raises(ProtocolError, match="BYE|Bye"):
+    with pytest.raises(ProtocolError, match="Bye"):
         session.receive(RELAY, messages.encode(Bye()), 0.0)
 
 
