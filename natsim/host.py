@@ -104,6 +104,8 @@ class SimHost:
         self.name = name
         self.address = address
         self.uplink: Pipe | None = None
+        #: The world is over: what is closed now is closed without a word.
+        self.silent = False
         self.clock = clock
         self.chance = clock.random(f"host {name}")
         self._trace = trace
@@ -154,6 +156,8 @@ class SimHost:
 
     def send(self, packet: Packet) -> None:
         """Put a new packet on its way."""
+        if self.silent:
+            return
         self._trace.sent(self.name, packet)
         if packet.dst.address == self.address or _is_loopback(packet.dst.address):
             self.clock.after(LOOPBACK_DELAY, self.receive, packet)

@@ -60,6 +60,9 @@ class SimWorld:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for host in self.hosts.values():
+            host.silent = True
+        self.loop.abandon_transports()
         self.loop.close()
 
     # -- Building ----------------------------------------------------------------------------------------------------

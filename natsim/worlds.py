@@ -77,10 +77,11 @@ async def play(net: Internet, story: Story, limit: float, slice_seconds: float) 
     """Run a story in the simulator in slices of wall-clock time, letting the caller's loop live in between."""
     from .sim_world import SimWorld
 
-    with _alive(net, "sim") as world:
-        assert isinstance(world, SimWorld)
+    with contextlib.ExitStack() as stack:
         chance = _Chance(net.seed)
         with outer_loop_aside():
+            world = stack.enter_context(_alive(net, "sim"))
+            assert isinstance(world, SimWorld)
             main = world.loop.create_task(_limited(story, limit), name="story")
         try:
             done = False
@@ -90,7 +91,7 @@ async def play(net: Internet, story: Story, limit: float, slice_seconds: float) 
                 await asyncio.sleep(0)
             return Run(net, world.name, world.trace, world.loop.time(), main.result())
         finally:
-            with outer_loop_aside(), chance:
+            with outer_loop_aside(), chance, stack:
                 _stop_everything(world.loop, main)
 
 

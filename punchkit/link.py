@@ -12,7 +12,7 @@ All of it is ordinary asyncio; it does not know where it runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -240,8 +240,8 @@ class Link:
         self._paths[number] = path
         self._wakers[number] = asyncio.Event()
         self._tasks[number] = (
-            self._loop.create_task(self._guard(number, self._receive(number, path)), name=f"receive {path.name}"),
-            self._loop.create_task(self._guard(number, self._send(number, path)), name=f"send {path.name}"),
+            self._loop.create_task(self._guard(self._receive, number, path), name=f"receive {path.name}"),
+            self._loop.create_task(self._guard(self._send, number, path), name=f"send {path.name}"),
         )
 
     async def _receive(self, number: int, path: Path) -> None:
@@ -266,10 +266,10 @@ class Link:
             self._turn()
         path.end()  # then the other side reads our end, and we read its: nothing is cut off
 
-    async def _guard(self, number: int, work: Generator[None] | object) -> None:
+    async def _guard(self, work: Callable[[int, Path], Awaitable[None]], number: int, path: Path) -> None:
         """Run a path's task; when its connection ends, so does the path."""
         try:
-            await work  # type: ignore[misc]
+            await work(number, path)
         except (ConnectionError, TimeoutError, OSError, ProtocolError) as exc:
             reason = exc.detail if isinstance(exc, ProtocolError) else (exc.strerror or str(exc) or "it broke")
             self._session.lose(number, reason, self._loop.time())

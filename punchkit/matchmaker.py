@@ -26,14 +26,15 @@ from punchkit.messages import Select, decode
 from punchkit.path import Path, recognise
 from punchkit.punch_tcp import Punch
 from punchkit.rendezvous import Meeting
-from punchkit.sockets import Address
+from punchkit.sockets import Address, close_with_reset
 from punchkit.wire import LEADER
 
 #: How many PINGs the round trip is measured with.
 PINGS = 3
 
-#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %.
-RETRY_AFTER = (5.0, 15.0, 60.0)
+#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %.  After a RST a Linux NAT
+#: keeps the dead connection's tuple for ten seconds, and lets no new SYN in under it: the second pause covers that.
+RETRY_AFTER = (4.0, 10.0, 60.0)
 
 #: The longest round trip that a leader may claim, in milliseconds.
 MAX_RTT_MS = 10_000
@@ -142,7 +143,10 @@ class Matchmaker:
         connections = punch.connections()
         found = asyncio.get_running_loop().create_future()
         greetings: list[asyncio.Task[None]] = []
-        search = asyncio.create_task(self._greet_all(connections, found, greetings), name="greet connections")
+        ungreeted: set[Any] = set()
+        search = asyncio.create_task(
+            self._greet_all(connections, found, greetings, ungreeted), name="greet connections"
+        )
         try:
             await asyncio.wait([search, found], return_when=asyncio.FIRST_COMPLETED)
             if not found.done() and greetings:
@@ -152,6 +156,8 @@ class Matchmaker:
                 task.cancel()
             await asyncio.gather(search, *greetings, return_exceptions=True)
             await connections.aclose()
+            for sock in ungreeted:
+                close_with_reset(sock)  # its task was cancelled before it began
             self.settled.set()
         success = found.done()
         if not success:
@@ -159,13 +165,19 @@ class Matchmaker:
         return success
 
     async def _greet_all(
-        self, connections: Any, found: asyncio.Future[None], greetings: list[asyncio.Task[None]]
+        self,
+        connections: Any,
+        found: asyncio.Future[None],
+        greetings: list[asyncio.Task[None]],
+        ungreeted: set[Any],
     ) -> None:
         async for sock in connections:
-            greetings.append(asyncio.create_task(self._greet(sock, found), name="greet"))
+            ungreeted.add(sock)
+            greetings.append(asyncio.create_task(self._greet(sock, found, ungreeted), name="greet"))
 
-    async def _greet(self, sock: Any, found: asyncio.Future[None]) -> None:
+    async def _greet(self, sock: Any, found: asyncio.Future[None], ungreeted: set[Any]) -> None:
         """Find out who is at the other end of a connection; if it is the peer, and the first, hand it over."""
+        ungreeted.discard(sock)
         try:
             path = await recognise(sock, self._meeting.master, self._meeting.role)
         except (ProtocolError, ConnectionError, TimeoutError) as exc:

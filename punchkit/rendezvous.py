@@ -83,7 +83,7 @@ class Door:
         except TimeoutError:
             raise ServerUnreachable(f"{server[0]}:{server[1]} did not answer in {CONNECT_TIMEOUT:.0f} s") from None
         except OSError as exc:
-            # asyncio's own words for it are worse than the system's; a name that is not known has no errno of the system.
+            # The system's words are better than asyncio's; for a name that nobody knows, it has none.
             reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or exc
             raise ServerUnreachable(f"{server[0]}:{server[1]}: {reason}") from None
 

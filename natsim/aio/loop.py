@@ -88,19 +88,21 @@ class SimSelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now; with `timeout=None`, let things happen until something is."""
         assert self.loop is not None
-        if self.until is not None and time.perf_counter() >= self.until:
-            self.loop.stop()
         ready = self._ready()
         while timeout is None and not ready and not self.loop.has_work:
-            if self.until is not None and time.perf_counter() >= self.until:
-                self.loop.stop()
-            elif self._clock.idle:
+            if self._clock.idle:
                 raise Deadlock(self.loop.who_waits())
-            else:
-                self._clock.step()
-                if self._dirty:
-                    ready = self._ready()
+            self._clock.step()
+            if self._dirty:
+                ready = self._ready()
+            self._look_at_the_wall_clock()
+        self._look_at_the_wall_clock()
         return ready
+
+    def _look_at_the_wall_clock(self) -> None:
+        if self.until is not None and time.perf_counter() >= self.until:
+            assert self.loop is not None
+            self.loop.stop()
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         found = []
@@ -257,8 +259,17 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
             main.remove_done_callback(self._stop_for)
         return main.done()
 
+    def abandon_transports(self) -> None:
+        """Close what programs left open, or it would be closed, with complaints, whenever it is garbage-collected."""
+        transports = self._transports  # type: ignore[attr-defined]
+        for _, transport in sorted(transports.items()):
+            transport.abort()
+        if transports:
+            self.run_until_complete(asyncio.sleep(0))
+
     def _stop_for(self, _done: asyncio.Future[Any]) -> None:
-        self.stop()
+        if self.selector.until is not None:  # it may be called after an interrupted slice
+            self.stop()
 
     def who_waits(self) -> str:
         """The sentence of a `Deadlock`."""

@@ -90,9 +90,11 @@ TCP_NEXT = {
     ("CLOSE_WAIT", REPLY, "FIN"): "LAST_ACK",
     ("LAST_ACK", ORIGINAL, "ACK"): "TIME_WAIT",
     ("LAST_ACK", REPLY, "ACK"): "TIME_WAIT",
-    ("TIME_WAIT", ORIGINAL, "SYN"): "SYN_SENT",
-    ("CLOSE", ORIGINAL, "SYN"): "SYN_SENT",
 }
+
+#: States in which a SYN from inside may open the same tuple anew, and those in which one from outside is invalid.
+OVER = ("TIME_WAIT", "CLOSE")
+NO_REPLY_SYN = ("SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "CLOSE")
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +109,14 @@ class Flow:
     started: int
     state: str = "NONE"
     replied: bool = False
+    closing: bool = False  # somebody has sent a FIN
+    reset_by: str = ""  # the direction of the RST that ended it
     expires: int = 0
+
+    @property
+    def may_reopen(self) -> bool:
+        """May a SYN from inside begin anew?  Not after a RST from outside, until the flow has expired."""
+        return self.state in OVER and (self.closing or self.reset_by == ORIGINAL)
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.src} > {self.dst} (replies: {self.reply_src} > {self.reply_dst})"
@@ -139,6 +148,9 @@ class LinuxNat:
             why = "{} is this router's own address; Linux does not hairpin without extra rules"
             return Verdict(Rule.NO_HAIRPIN, why, (packet.dst,), reply=self._local_answer(packet))
         flow = self._find(packet, now)
+        if flow is not None and packet.is_initial_syn and flow.may_reopen:
+            self._forget(flow)
+            flow = None
         new = flow is None
         if flow is None:
             outside = self._choose_source(packet, now)
@@ -152,6 +164,9 @@ class LinuxNat:
         if packet.protocol == ICMP:
             return self._icmp_error(packet, now)
         flow = self._find(packet, now)
+        if flow is not None and packet.is_initial_syn and flow.state in NO_REPLY_SYN and not self._is_local(flow):
+            why = "conntrack takes no SYN from outside for flow {}, which is in state {} and not yet forgotten"
+            return Verdict(Rule.INVALID, why, (flow, flow.state), row=flow)
         if flow is not None and not self._is_local(flow):
             return self._along(flow, packet, now, False)
         if self.behavior.masquerade is Masquerade.NONE and packet.dst.address != self.external:
@@ -302,8 +317,11 @@ class LinuxNat:
         flow.replied = flow.replied or direction == REPLY
         if packet.protocol == TCP:
             if packet.flags & RST:
-                flow.state = "CLOSE"
+                flow.state, flow.reset_by = "CLOSE", direction
+            elif packet.is_initial_syn and flow.state in OVER:
+                return  # ignored: the packet passes, the flow stays as it is and goes on expiring
             else:
+                flow.closing = flow.closing or bool(packet.flags & FIN)
                 flow.state = TCP_NEXT.get((flow.state, direction, _kind(packet.flags)), flow.state)
             idle: float = TCP_TIMEOUTS.get(flow.state, UDP_UNREPLIED)
         else:

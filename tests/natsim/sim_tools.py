@@ -58,10 +58,9 @@ class Datagrams(asyncio.DatagramProtocol):
         self.echo = echo
         self.received: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
         self.errors: asyncio.Queue[Exception] = asyncio.Queue()
-        self.transport: asyncio.DatagramTransport
+        self.transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
@@ -73,9 +72,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self.errors.put_nowait(exc)
 
 
-async def datagrams(
-    local: Address | None = None, remote: Address | None = None, *, echo: bool = False
-) -> Datagrams:
+async def datagrams(local: Address | None = None, remote: Address | None = None, *, echo: bool = False) -> Datagrams:
     """A datagram endpoint of the host on which this runs."""
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_datagram_endpoint(

@@ -32,7 +32,7 @@ def story_of(world: SimWorld, packet: Packet) -> list[tuple[str, str]]:
     return [(entry.node, entry.action) for entry in world.trace.of(packet)]
 
 
-# -- Links -----------------------------------------------------------------------------------------------------------
+# -- Links ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wrong", [{"delay": -1}, {"loss": -0.1}, {"loss": 1.0}])
@@ -72,7 +72,7 @@ def test_a_lossy_link_loses_its_share_in_order_and_as_the_seed_says() -> None:
     assert first == arrived(1) != arrived(2)
 
 
-# -- The internet's router -------------------------------------------------------------------------------------------
+# -- The internet's router --------------------------------------------------------------------------------------------
 
 
 def test_an_address_that_nobody_has_is_unreachable() -> None:
@@ -201,7 +201,7 @@ def test_the_internet_sees_a_node_by_its_outermost_nat() -> None:
         seen(nat, nat, "carol")
 
 
-# -- Cuts ------------------------------------------------------------------------------------------------------------
+# -- Cuts -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("device", "end"), [("linux", "alice"), ("linux", "nat_a"), ("firewall", "nat_a")])

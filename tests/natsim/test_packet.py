@@ -44,7 +44,16 @@ def test_syn_and_fin_take_a_sequence_number_each(flags: int, length: int) -> Non
 
 
 def test_flags_read_as_tcpdump_writes_them() -> None:
-    cases = {SYN: "S", SYN | ACK: "S.", ACK: ".", PSH | ACK: "P.", FIN | ACK: "F.", RST: "R", RST | ACK: "R.", 0: "none"}
+    cases = {
+        SYN: "S",
+        SYN | ACK: "S.",
+        ACK: ".",
+        PSH | ACK: "P.",
+        FIN | ACK: "F.",
+        RST: "R",
+        RST | ACK: "R.",
+        0: "none",
+    }
     assert {flags: flag_text(flags) for flags in cases} == cases
 
 

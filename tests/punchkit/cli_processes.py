@@ -18,7 +18,7 @@ from typing import IO, Any
 #: Seconds that anything may take here, on a machine that has other things to do.
 PATIENCE = 30.0
 
-PUNCHKIT = (sys.executable, "-W", "default::ResourceWarning", "-m", "punchkit.cli")
+PUNCHKIT = (sys.executable, "-m", "punchkit.cli")
 
 
 def until(happened: Callable[[], Any], what: str, within: float = PATIENCE) -> Any:

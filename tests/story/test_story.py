@@ -84,10 +84,10 @@ def test_why_names_the_rule_that_made_it_impossible() -> None:
 
 
 @pytest.mark.parametrize("how", ["drop", "reset"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(10))
 def test_a_cut_direct_path_is_replaced_by_the_relay_and_comes_back(how: str, seed: int) -> None:
     net = natsim.two_nats("linux", "linux", seed=seed)
-    talk = Talk(net, pieces=1200)
+    talk = Talk(net, pieces=400 if how == "drop" else 640, pace=0.05)
 
     async def strike() -> None:
         links = talk.links.values()
