@@ -28,6 +28,7 @@ def streams(seed: int) -> str:
             reader, writer = await asyncio.open_connection("server", 80)
             writer.write(b"x" * 20_000)
             await reader.readexactly(20_000)
+            writer.close()
 
         await asyncio.gather(*(one() for _ in range(4)))
 

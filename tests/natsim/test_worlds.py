@@ -103,11 +103,12 @@ def test_an_interrupt_leaves_the_outer_loop_usable(play: bool, caplog: pytest.Lo
         raise KeyboardInterrupt
 
     async def cell() -> Any:
-        with pytest.raises(KeyboardInterrupt):
-            if play:
-                await net.play(story)
-            else:
-                net.run(story)
+        try:
+            await net.play(story) if play else net.run(story)
+        except KeyboardInterrupt:
+            pass
+        else:
+            pytest.fail("the interrupt was swallowed")
         await asyncio.sleep(0)
         return asyncio.current_task() is not None
 
@@ -289,9 +290,11 @@ def test_other_threads_keep_real_sockets_while_a_world_runs() -> None:
     kinds = []
 
     def elsewhere() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            with socket.create_connection(listener.getsockname()) as mine:
-                kinds.append((type(mine), mine.fileno() < 1 << 20, current_host.get()))
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.create_connection(listener.getsockname()) as mine,
+        ):
+            kinds.append((type(mine), mine.fileno() < 1 << 20, current_host.get()))
         asyncio.run(asyncio.sleep(0))
 
     async def program() -> None:
