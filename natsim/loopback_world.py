@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
+from .aio.wall_loop import WallLoop
+
 if TYPE_CHECKING:
     from .internet import Host, Internet
     from .trace import Trace
@@ -25,7 +27,7 @@ class LoopbackWorld:
     def __init__(self, net: Internet) -> None:
         self.net = net
         self.trace: Trace | None = None
-        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop()
+        self.loop: asyncio.AbstractEventLoop = WallLoop(dict.fromkeys(net.hosts, "127.0.0.1"))
         self._tasks: list[asyncio.Task[object]] = []
 
     def __enter__(self) -> LoopbackWorld:

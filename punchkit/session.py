@@ -21,6 +21,7 @@ nothing better to go to (often that is the relay). When it is lost too, data wai
 
 *The invariant* that makes all this safe: every byte sent and not acknowledged was sent on a path that is alive and not
 suspect. Whatever would break it rewinds the sender to the first unacknowledged byte (`_repeat`).
+
 *Ending.* CLOSE counts as one byte, like TCP's FIN. A side whose end is acknowledged and that has all of the peer's
 stream says BYE. After BYE both ways the session is finished. While only the peer's BYE is missing, any path is watched,
 and when none is left the session is finished too. As long as paths are open it goes on to answer a peer that is not.

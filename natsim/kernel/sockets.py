@@ -6,9 +6,7 @@ happen over there; from then on it is an ordinary socket in an ordinary asyncio 
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import time
 import weakref
 from typing import Any
 
@@ -47,19 +45,3 @@ def _socket_class(namespace: Namespace, opened: weakref.WeakSet[socket.socket]) 
             return connection, peer
 
     return HostSocket
-
-
-class KernelLoop(asyncio.SelectorEventLoop):
-    """asyncio's ordinary loop; its clock begins with the world, and it knows the hosts of this internet by name."""
-
-    def __init__(self, addresses: dict[str, str]) -> None:
-        self._began = time.monotonic()
-        super().__init__()
-        self._addresses = addresses
-
-    def time(self) -> float:
-        return time.monotonic() - self._began
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        name = host.decode() if isinstance(host, bytes) else host
-        return await super().getaddrinfo(self._addresses.get(name, host), port, **options)

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..aio.current import current_host
+from ..aio.wall_loop import WallLoop
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
 from . import addressing
 from .namespace import Namespace
 from .nftables import CORE, Cut, check, cut_rules, nat_rules
 from .requirements import available, program
-from .sockets import KernelHost, KernelLoop
+from .sockets import KernelHost
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class KernelWorld:
 
     def _build(self) -> None:
         self.loop = self._built.enter_context(
-            contextlib.closing(KernelLoop({name: host._address for name, host in self.net.hosts.items()}))
+            contextlib.closing(WallLoop({name: host._address for name, host in self.net.hosts.items()}))
         )
         nodes = addressing.nodes(self.net)
         for name in (addressing.CORE, *(node.name for node in nodes)):
