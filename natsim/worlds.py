@@ -28,8 +28,12 @@ class World(Protocol):
     """What a world can do while it runs.  Entering it builds the internet, leaving it takes all of it away."""
 
     name: str
-    loop: asyncio.AbstractEventLoop
-    trace: Trace | None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def trace(self) -> Trace | None: ...
 
     def __enter__(self) -> World: ...
 

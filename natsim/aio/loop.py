@@ -147,9 +147,9 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         """Virtual seconds since the world began."""
         return seconds(self.clock.now)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:  # type: ignore[override]
+    ) -> asyncio.TimerHandle:
         self._check_closed()  # type: ignore[attr-defined]
         timer = _Timer(when, callback, args, self, context)
         timer.counts = False
@@ -211,7 +211,7 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         return str(sockaddr[0]), str(sockaddr[1])
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Run the function here and now: a thread would live in real time while the world's clock runs away."""
         future = self.create_future()
         try:
@@ -234,7 +234,7 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
 
     # -- Tasks -------------------------------------------------------------------------------------------------------
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = super().create_task(coro, **options)
         self._born += 1
         self._births[task] = self._born

@@ -151,7 +151,7 @@ class SimSocket(socket.socket):
 
     # -- Options -----------------------------------------------------------------------------------------------------
 
-    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:  # type: ignore[override]
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
         self._options[level, optname] = value
         if self._binding is not None:
             self._binding.reuse_address = self._flag(socket.SO_REUSEADDR)
@@ -159,7 +159,7 @@ class SimSocket(socket.socket):
         if self._slot is not None:
             self._apply_options(self._slot)
 
-    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:  # type: ignore[override]
+    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
         if (level, optname) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return self._take_error()
         if (level, optname) == (socket.SOL_SOCKET, socket.SO_TYPE):
@@ -206,14 +206,14 @@ class SimSocket(socket.socket):
 
     def getsockname(self) -> tuple[str, int]:
         self._check_open()
-        return tuple(self._binding.local) if self._binding else (ANY, 0)
+        return _plain(self._binding.local) if self._binding else (ANY, 0)
 
     def getpeername(self) -> tuple[str, int]:
         self._check_open()
         if self._slot is not None and self._slot.connection.connected:
-            return tuple(self._slot.connection.remote)
+            return _plain(self._slot.connection.remote)
         if self._binding is not None and self._binding.remote is not None:
-            return tuple(self._binding.remote)
+            return _plain(self._binding.remote)
         raise os_error(errno.ENOTCONN)
 
     # -- Connecting --------------------------------------------------------------------------------------------------
@@ -435,6 +435,11 @@ class SimSocket(socket.socket):
         connection = self._slot.connection
         readable = connection.readable or self._read_shut
         return (selectors.EVENT_READ if readable else 0) | (selectors.EVENT_WRITE if connection.writable else 0)
+
+
+def _plain(endpoint: Endpoint) -> tuple[str, int]:
+    """An endpoint as programs get it from a socket."""
+    return endpoint.address, endpoint.port
 
 
 def _would_block() -> BlockingIOError:
