@@ -18,7 +18,7 @@ SERVER = "server"
 
 
 def why(net: Internet, trace: Trace) -> str:
-    """One paragraph about each pair of hosts that are not the server."""
+    """A few lines about each pair of hosts that are not the server."""
     peers = [host for host in net.hosts.values() if host.name != SERVER]
     stories = _by_packet(trace)
     pairs = [(a, b) for number, a in enumerate(peers) for b in peers[number + 1 :]]
@@ -49,7 +49,7 @@ def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> s
     if not any(between.values()):
         return f"{a.name} and {b.name} stayed relayed: neither has sent anything to the other's address."
     reasons = [_failure(stories, sender, relays, sent) for (sender, _), sent in between.items() if sent]
-    return f"{a.name} and {b.name} stayed relayed. " + " ".join(reasons)
+    return "\n".join([f"{a.name} and {b.name} stayed relayed.", *reasons])
 
 
 def _arrived(story: list[Entry], receiver: str) -> bool:

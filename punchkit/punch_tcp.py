@@ -63,7 +63,7 @@ class Punch:
         """Connected sockets, as they come; the caller owns them.  Ends after `seconds`."""
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(self._dial_until_met(target), name=f"dial {target}") for target in self.targets]
-        tasks.append(loop.create_task(self._listen(), name="listen for the peer"))
+        listener = self._listen()
         end = loop.time() + seconds
         try:
             while True:
@@ -77,6 +77,9 @@ class Punch:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if listener is not None:
+                loop.remove_reader(listener)
+                listener.close()
             while not self._found.empty():
                 close_with_reset(self._found.get_nowait())
 
@@ -107,20 +110,27 @@ class Punch:
         self._found.put_nowait(sock)
         return "connected"
 
-    async def _listen(self) -> None:
+    def _listen(self) -> socket.socket | None:
         """Take connections that come in by themselves.  Where listening beside dialing is not allowed, do without."""
         try:
             sock = shared_socket(self.local)
         except OSError:
-            return
-        with sock:
-            try:
-                sock.listen(8)
-            except OSError:
-                return
-            while True:
-                connection, _ = await asyncio.get_running_loop().sock_accept(sock)
-                self._found.put_nowait(connection)
+            return None
+        try:
+            sock.listen(8)
+            asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+        except (OSError, NotImplementedError):
+            sock.close()
+            return None
+        return sock
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # it has gone again
+        connection.setblocking(False)
+        self._found.put_nowait(connection)
 
 
 #: What a failed connect means, in words.

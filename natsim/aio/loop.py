@@ -32,6 +32,14 @@ class Deadlock(RuntimeError):
     """Every task waits, and nothing is planned that could wake one."""
 
 
+class Livelock(RuntimeError):
+    """Tasks go on and on without ever waiting, so that time stands still."""
+
+
+#: So many turns of the loop at one instant are taken for a livelock.
+MOST_TURNS = 1_000_000
+
+
 class SimSelector(selectors.BaseSelector):
     """Watches simulated sockets; waiting means running the simulation."""
 
@@ -42,6 +50,7 @@ class SimSelector(selectors.BaseSelector):
         #: Descriptors whose readiness may have changed; only these are looked at.
         self._dirty: set[int] = set()
         self.loop: SimLoop | None = None
+        self._instant, self._turns = -1, 0
         #: Wall-clock instant at which to hand control back (`SimLoop.run_slice`), or None.
         self.until: float | None = None
 
@@ -88,6 +97,7 @@ class SimSelector(selectors.BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now; with `timeout=None`, let things happen until something is."""
         assert self.loop is not None
+        self._notice_livelock()
         ready = self._ready()
         while timeout is None and not ready and not self.loop.has_work:
             if self._clock.idle:
@@ -103,6 +113,20 @@ class SimSelector(selectors.BaseSelector):
         if self.until is not None and time.perf_counter() >= self.until:
             assert self.loop is not None
             self.loop.stop()
+
+    def _notice_livelock(self) -> None:
+        """A loop that turns for ever at one instant would never come to its limit of virtual time."""
+        assert self.loop is not None
+        if self._clock.now != self._instant:
+            self._instant, self._turns = self._clock.now, 0
+        self._turns += 1
+        if self._turns > MOST_TURNS:
+            self._turns = 0
+            raise Livelock(
+                f"at {self.loop.time():.6f} s the loop has turned {MOST_TURNS:,} times without time going on: some task "
+                "never waits, or a callback fails again and again. "
+                f"These tasks are alive: {', '.join(task.get_name() for task in self.loop.tasks())}"
+            )
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
         found = []

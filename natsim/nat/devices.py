@@ -147,7 +147,7 @@ def find(name: str) -> Device:
     >>> find("linuxx")
     Traceback (most recent call last):
     ...
-    natsim.nat.devices.UnknownDevice: no NAT is called 'linuxx'; did you mean linux, linux-reject, linux-random?
+    natsim.nat.devices.UnknownDevice: no NAT is called 'linuxx'; did you mean linux, linux-open, linux-reject?
     """
     if name in DEVICES:
         return DEVICES[name]

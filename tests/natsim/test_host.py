@@ -348,7 +348,8 @@ def test_keepalive_notices_that_the_peer_has_gone() -> None:
         return asyncio.get_running_loop().time()
 
     async def story() -> Any:
-        await net.server.start(asyncio.start_server(lambda reader, writer: None, "0.0.0.0", 80))
+        held: list[Any] = []
+        await net.server.start(asyncio.start_server(lambda *ends: held.append(ends), "0.0.0.0", 80))
         return await net.alice.start(program())
 
     assert 30 <= net.run(story).result <= 31.1

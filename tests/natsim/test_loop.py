@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sim_tools import datagrams, on_host
 
 import natsim
+from natsim.aio import loop
 from natsim.aio.loop import Deadlock
 
 # -- Unmodified asyncio -----------------------------------------------------------------------------------------------
@@ -320,3 +321,14 @@ def test_cleaning_up_happens_in_the_order_of_birth() -> None:
 
     net.run(story)
     assert ended == list(range(12))
+
+
+def test_a_story_that_never_waits_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "MOST_TURNS", 1000)
+
+    async def story() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(loop.Livelock, match=r"turned 1,000 times.*story"):
+        natsim.two_nats("none", "none").run(story)

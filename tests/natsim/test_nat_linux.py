@@ -207,9 +207,22 @@ def test_a_refusal_of_the_first_syn_takes_the_flow_and_the_hole_away() -> None:
     assert after(nat, ("out", SYN), ("out", RST)) == "gone"
 
 
-def test_a_closed_flow_can_be_opened_again() -> None:
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        ((("out", FIN | ACK), ("in", FIN | ACK), ("out", ACK)), "SYN_SENT"),
+        ((("out", RST),), "SYN_SENT"),
+        ((("in", RST),), "CLOSE"),  # conntrack lets the SYN pass, but does not begin anew
+    ],
+)
+def test_a_flow_that_is_over_can_be_opened_again(end: tuple[tuple[str, int], ...], state: str) -> None:
+    assert after(linux(), *OPEN, *end, ("out", SYN)) == state
+
+
+def test_a_syn_from_outside_enters_only_while_the_flow_opens() -> None:
     nat = linux()
-    assert after(nat, *OPEN, ("in", RST), ("out", SYN)) == "SYN_SENT"
+    after(nat, *OPEN)
+    assert nat.inbound(tcp(PEER, KEPT), 0).rule is Rule.INVALID
 
 
 # -- UDP timers -------------------------------------------------------------------------------------------------------

@@ -100,16 +100,15 @@ def said(h: House, garbage: bytes) -> bytes:
 
 def test_the_server_dies_while_somebody_waits(tmp_path: Path) -> None:
     with house() as h:
-        receiver = h.peer("receive", "1-a-b", "--output", tmp_path, "--json")
-        sender = h.peer("send", made_file(tmp_path / "a", 1), "--json")
-        receiver.line("waiting")
-        sender.line("code: ")
-        with h.connect():  # a server that answers has met the two
-            h.server.stop(signal.SIGKILL)
-            for command in (receiver, sender):
-                result = command.result(status=1, within=5)
-                assert result["error"] in ("ServerGone", "ServerUnreachable")
-                assert "server" in command.stderr
+        file = made_file(tmp_path / "a", 1)
+        waiting = h.peer("send", file, "--json"), h.peer("send", file, "--code", "99-a-b", "--json")
+        for command in waiting:
+            command.line("code: ")  # said once it is in its room
+        h.server.stop(signal.SIGKILL)
+        for command in waiting:
+            assert command.result(status=1, within=5)["error"] == "ServerGone"
+            assert "the connection to the server was lost" in command.stderr
+            assert "Start again" in command.stderr
 
 
 def test_the_server_stops_politely(tmp_path: Path) -> None:
