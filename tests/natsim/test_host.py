@@ -328,6 +328,23 @@ def _all(sock: socket.socket) -> Iterator[bytes]:
             return
 
 
+def test_an_accepted_socket_inherits_what_the_listener_was_told() -> None:
+    async def program() -> Any:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as listener, socket.socket() as mine:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            await loop.sock_connect(mine, listener.getsockname())
+            theirs, _ = await loop.sock_accept(listener)
+            with theirs:
+                told = theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                return told, theirs._slot.connection.keepalive, mine._slot.connection.keepalive
+
+    assert on_host(lambda net: program()) == (15, (15 * 10**9, 75 * 10**9, 9), None)
+
+
 def test_keepalive_notices_that_the_peer_has_gone() -> None:
     net = natsim.two_nats("none", "none")
 

@@ -105,6 +105,7 @@ def test_the_ttl_runs_out_hop_by_hop_and_each_router_says_so(ttl: int, ends_at: 
             pass
     end = [e for e in world.trace.of(packet) if e.action == ANSWERED][-1]
     assert end.node == ends_at
+    assert end.packet.ttl == (1 if ends_at in ("bob", "nat_a", "nat_b") else 0)
     answer = [e for e in world.trace if e.packet.cause == packet.uid and e.node == "alice" and e.action == DELIVERED]
     assert [e.packet.src.address for e in answer] == [speaker]
     assert answer[0].packet.icmp == ((11, 0) if ends_at != "bob" else (3, 3))

@@ -22,6 +22,7 @@ from sim_tools import datagrams, on_host
 import natsim
 from natsim.aio import loop
 from natsim.aio.loop import Deadlock
+from natsim.packet import FIN, RST
 
 # -- Unmodified asyncio -----------------------------------------------------------------------------------------------
 
@@ -301,6 +302,7 @@ def test_what_programs_leave_open_is_closed_without_a_word() -> None:
     run = net.run(story)
     digest, entries = run.trace.digest(), len(run.trace)
     assert kept[-1].cancelled()
+    assert not any(entry.packet.flags & (FIN | RST) for entry in run.trace), "the end of the world is no event in it"
     kept.clear()
     assert (run.trace.digest(), len(run.trace)) == (digest, entries)
 
