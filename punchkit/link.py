@@ -12,6 +12,7 @@ All of it is ordinary asyncio; it does not know where it runs.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,6 +39,9 @@ from punchkit.session import RELAY, Session
 from punchkit.wire import LEADER
 
 DEFAULT_SERVER_PORT = 7711
+
+#: So many happenings are remembered: a peer or a stranger who makes things happen fills no memory.
+MAX_HISTORY = 1000
 
 #: Seconds that a finished link waits for its last records to reach the other side.
 LAST_WORDS = 2.0
@@ -75,7 +79,7 @@ class Link:
         self._finished = False
         #: Where data went when both sides had everything.  Later, paths end one after the other, which means nothing.
         self._final: tuple[str, bool] | None = None
-        self.history: list[Happening] = []
+        self.history: deque[Happening] = deque(maxlen=MAX_HISTORY)
         #: When the first data came over each path, by the path's name, in seconds of the loop's clock.
         self.first_data: dict[str, float] = {}
         self.meeting = meeting

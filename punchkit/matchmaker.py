@@ -15,10 +15,13 @@ path, and nothing else.  Next: `punch_tcp.py`, how to punch.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
+import socket
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 from punchkit import candidates
 from punchkit.errors import ProtocolError
@@ -36,8 +39,20 @@ PINGS = 3
 #: keeps the dead connection's tuple for ten seconds, and lets no new SYN in under it: the second pause covers that.
 RETRY_AFTER = (4.0, 10.0, 60.0)
 
+#: In one round so many connections are asked who they are; a flood of strangers gets no further.
+MAX_GREETINGS = 32
+
+#: Seconds in which the leader must select a connection on which it has recognised us.
+SELECT_TIMEOUT = 5.0
+
 #: The longest round trip that a leader may claim, in milliseconds.
 MAX_RTT_MS = 10_000
+
+
+def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
+    """A task that is cancelled before its first step never gets to close anything itself."""
+    if task.cancelled():
+        close_with_reset(sock)
 
 
 class Relay(Protocol):
@@ -143,10 +158,7 @@ class Matchmaker:
         connections = punch.connections()
         found = asyncio.get_running_loop().create_future()
         greetings: list[asyncio.Task[None]] = []
-        ungreeted: set[Any] = set()
-        search = asyncio.create_task(
-            self._greet_all(connections, found, greetings, ungreeted), name="greet connections"
-        )
+        search = asyncio.create_task(self._greet_all(connections, found, greetings), name="greet connections")
         try:
             await asyncio.wait([search, found], return_when=asyncio.FIRST_COMPLETED)
             if not found.done() and greetings:
@@ -156,8 +168,6 @@ class Matchmaker:
                 task.cancel()
             await asyncio.gather(search, *greetings, return_exceptions=True)
             await connections.aclose()
-            for sock in ungreeted:
-                close_with_reset(sock)  # its task was cancelled before it began
             self.settled.set()
         success = found.done()
         if not success:
@@ -166,18 +176,20 @@ class Matchmaker:
 
     async def _greet_all(
         self,
-        connections: Any,
+        connections: AsyncIterator[socket.socket],
         found: asyncio.Future[None],
         greetings: list[asyncio.Task[None]],
-        ungreeted: set[Any],
     ) -> None:
         async for sock in connections:
-            ungreeted.add(sock)
-            greetings.append(asyncio.create_task(self._greet(sock, found, ungreeted), name="greet"))
+            if len(greetings) == MAX_GREETINGS:
+                close_with_reset(sock)
+                continue
+            greeting = asyncio.create_task(self._greet(sock, found), name="greet")
+            greeting.add_done_callback(functools.partial(_close_if_cancelled, sock))
+            greetings.append(greeting)
 
-    async def _greet(self, sock: Any, found: asyncio.Future[None], ungreeted: set[Any]) -> None:
+    async def _greet(self, sock: socket.socket, found: asyncio.Future[None]) -> None:
         """Find out who is at the other end of a connection; if it is the peer, and the first, hand it over."""
-        ungreeted.discard(sock)
         try:
             path = await recognise(sock, self._meeting.master, self._meeting.role)
         except (ProtocolError, ConnectionError, TimeoutError) as exc:
@@ -186,12 +198,13 @@ class Matchmaker:
         handed_over = False
         try:
             # The leader selects, as soon as it is sure; the follower waits to be told.
-            first = None if self._leads else await path.receive_one()
+            async with asyncio.timeout(SELECT_TIMEOUT):
+                first = None if self._leads else await path.receive_one()
             if not found.done() and (first is None or isinstance(decode(first), Select)):
-                handed_over = True
                 self._relay.adopt(path, first)
+                handed_over = True
                 found.set_result(None)
-        except (ProtocolError, ConnectionError):
+        except (ProtocolError, ConnectionError, TimeoutError):
             pass  # the leader has chosen another connection, and closed this one
         finally:
             if not handed_over:

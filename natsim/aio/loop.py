@@ -123,8 +123,8 @@ class SimSelector(selectors.BaseSelector):
         if self._turns > MOST_TURNS:
             self._turns = 0
             raise Livelock(
-                f"at {self.loop.time():.6f} s the loop has turned {MOST_TURNS:,} times without time going on: some task "
-                "never waits, or a callback fails again and again. "
+                f"at {self.loop.time():.6f} s the loop has turned {MOST_TURNS:,} times without time going on: some "
+                "task never waits, or a callback fails again and again. "
                 f"These tasks are alive: {', '.join(task.get_name() for task in self.loop.tasks())}"
             )
 
