@@ -1,12 +1,16 @@
 """When and where to punch: both peers must dial at the same moment, and they have only the relay to agree on it.
 
-    both      CONTROL {"candidates": [...]}           as soon as the session is there
+    both      CONTROL {"round": 1, "candidates": [...]}   as soon as the session is there
     leader    measures the round trip over the relay: the least of a few PINGs
-    leader    CONTROL {"dial": 1, "rtt_ms": 80}       and dials half a round trip later
+    leader    CONTROL {"dial": 1, "rtt_ms": 80}           and dials half a round trip later
     follower  dials when that arrives, so at the same moment (libp2p's DCUtR does the same)
 
 The first connection on which the peer proves itself wins; the leader selects it, the follower follows.  If a round
 finds nothing, or a direct path dies later, there is another round after a while: networks change.
+
+The first round uses the port of the relayed connection, so it costs nothing to learn.  Later rounds use fresh ports,
+whose outside addresses a second look from the server tells.  Under the old one a NAT may still hold the dead
+connection: after a RST, Linux lets no SYN in under that pair of endpoints for ten seconds (measured on 6.18).
 
 Works through a `Relay` (below), which `link.py` implements: it may send control messages, measure, and hand over a
 path, and nothing else.  Next: `punch_tcp.py`, how to punch.
@@ -24,20 +28,19 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from punchkit import candidates
-from punchkit.errors import ProtocolError
+from punchkit.errors import ProtocolError, PunchkitError
 from punchkit.messages import Select, decode
 from punchkit.path import Path, recognise
 from punchkit.punch_tcp import Punch
-from punchkit.rendezvous import Meeting
+from punchkit.rendezvous import Door, Meeting
 from punchkit.sockets import Address, close_with_reset
 from punchkit.wire import LEADER
 
 #: How many PINGs the round trip is measured with.
 PINGS = 3
 
-#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %.  After a RST a Linux NAT
-#: keeps the dead connection's tuple for ten seconds, and lets no new SYN in under it: the second pause covers that.
-RETRY_AFTER = (4.0, 10.0, 60.0)
+#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %.
+RETRY_AFTER = (5.0, 15.0, 60.0)
 
 #: In one round so many connections are asked who they are; a flood of strangers gets no further.
 MAX_GREETINGS = 32
@@ -53,6 +56,20 @@ def _close_if_cancelled(sock: socket.socket, task: asyncio.Task[None]) -> None:
     """A task that is cancelled before its first step never gets to close anything itself."""
     if task.cancelled():
         close_with_reset(sock)
+
+
+class Ground:
+    """Where we punch from in one round: a local port, how it looks from outside, and the connection that showed it."""
+
+    def __init__(self, local: Address, observed: Address, door: Door | None) -> None:
+        self.local = local
+        self.candidates = candidates.own(local, observed)
+        self._door = door
+
+    def leave(self) -> None:
+        """The round is over."""
+        if self._door is not None:
+            self._door.close()
 
 
 class Relay(Protocol):
@@ -76,8 +93,7 @@ class Matchmaker:
         self._relay = relay
         self._relay_only = relay_only
         self._leads = meeting.role == LEADER
-        self._ours = [] if relay_only else candidates.own(meeting.local, meeting.observed)
-        self._theirs: asyncio.Future[list[candidates.Candidate]] = asyncio.get_running_loop().create_future()
+        self._heard: asyncio.Queue[tuple[int, list[candidates.Candidate]]] = asyncio.Queue(4)
         self._dial: asyncio.Queue[tuple[int, float]] = asyncio.Queue(4)
         self._direct = False
         self._lost = asyncio.Event()
@@ -94,9 +110,10 @@ class Matchmaker:
         except (ValueError, RecursionError):
             raise ProtocolError("a control message that is no JSON") from None
         match fields:
-            case {"candidates": value}:
-                if not self._theirs.done():
-                    self._theirs.set_result(candidates.from_json(value))
+            case {"round": int(number), "candidates": value}:
+                theirs = candidates.from_json(value)
+                if not self._heard.full():
+                    self._heard.put_nowait((number, theirs))
             case {"dial": int(number), "rtt_ms": int(rtt)} if 0 <= rtt <= MAX_RTT_MS and not self._leads:
                 if not self._dial.full():
                     self._dial.put_nowait((number, rtt / 1000))
@@ -113,47 +130,82 @@ class Matchmaker:
 
     async def run(self) -> None:
         """Search until cancelled."""
-        self._say(candidates=[candidate.to_json() for candidate in self._ours])
-        # Measured while their candidates are still on the way.
-        rtt = await self._relay.round_trip(PINGS) if self._leads else 0.0
-        theirs = await self._theirs
-        targets = candidates.worth_dialing(theirs, self._ours, self._meeting.server)
-        self.not_tried = [c for c in theirs if c.address not in targets]
-        if not self._ours or not theirs:
-            self._relay.note("relay-only", f"{'this' if not self._ours else 'the other'} side wants only the relay")
-            self.settled.set()
-            return
-        if self._leads:
-            await self._lead(targets, rtt)
+        if self._relay_only:
+            self._say(round=1, candidates=[])
+            self._give_up("this side wants only the relay")
+        elif self._leads:
+            await self._lead()
         else:
-            await self._follow(targets)
+            await self._follow()
 
-    async def _lead(self, targets: list[Address], rtt: float) -> None:
-        number = failures = 0
+    async def _lead(self) -> None:
+        ground = Ground(self._meeting.local, self._meeting.observed, None)
+        number, failures = 1, 0
         while True:
-            number += 1
+            self._offer(number, ground)
+            # Measured while their candidates are still on the way.
+            rtt = await self._relay.round_trip(PINGS)
+            heard, theirs = await self._heard.get()
+            while heard != number:
+                heard, theirs = await self._heard.get()
+            if not theirs:
+                self._give_up("the other side wants only the relay")
+                return
             self._say(dial=number, rtt_ms=min(round(rtt * 1000), MAX_RTT_MS))
             await asyncio.sleep(rtt / 2)
-            found = await self._round(number, targets, rtt)
-            if found:
+            if await self._round(number, ground, theirs, rtt):
                 await self._lost.wait()
                 failures = 0
             pause = RETRY_AFTER[min(failures, len(RETRY_AFTER) - 1)]
             failures += 1
             await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-            rtt = await self._relay.round_trip(PINGS)
+            number += 1
+            ground = await self._fresh_ground()
 
-    async def _follow(self, targets: list[Address]) -> None:
+    async def _follow(self) -> None:
+        ground = Ground(self._meeting.local, self._meeting.observed, None)
+        self._offer(1, ground)
         while True:
-            number, rtt = await self._dial.get()
-            await self._round(number, targets, rtt)
+            number, theirs = await self._heard.get()
+            if not theirs:
+                self._give_up("the other side wants only the relay")
+                return
+            if number > 1:
+                ground = await self._fresh_ground()
+                self._offer(number, ground)
+            dialed, rtt = await self._dial.get()
+            while dialed != number:
+                dialed, rtt = await self._dial.get()
+            await self._round(number, ground, theirs, rtt)
 
-    async def _round(self, number: int, targets: list[Address], rtt: float) -> bool:
+    def _offer(self, number: int, ground: Ground) -> None:
+        self._say(round=number, candidates=[candidate.to_json() for candidate in ground.candidates])
+
+    def _give_up(self, reason: str) -> None:
+        self._relay.note("relay-only", reason)
+        self.settled.set()
+
+    async def _fresh_ground(self) -> Ground:
+        """A port that no NAT remembers; the old one if the server cannot be asked."""
+        door = None
+        try:
+            door = await Door.open(self._meeting.server)
+            await door.observe()
+            return Ground(door.local, door.observed, door)
+        except PunchkitError as exc:
+            if door is not None:
+                door.close()
+            self._relay.note("server", f"no second look from the server: {exc}")
+            return Ground(self._meeting.local, self._meeting.observed, None)
+
+    async def _round(self, number: int, ground: Ground, theirs: list[candidates.Candidate], rtt: float) -> bool:
         """One round of punching; True if it ended with a direct path."""
         self._lost.clear()
+        targets = candidates.worth_dialing(theirs, ground.candidates, self._meeting.server)
+        self.not_tried = [candidate for candidate in theirs if candidate.address not in targets]
         where = ", ".join(f"{host}:{port}" for host, port in targets) or "nobody (only listening)"
-        self._relay.note("punch", f"round {number}: dialing {where} from port {self._meeting.local[1]}")
-        punch = Punch(self._meeting.local, targets, rtt)
+        self._relay.note("punch", f"round {number}: dialing {where} from port {ground.local[1]}")
+        punch = Punch(ground.local, targets, rtt)
         self.outcomes = punch.outcomes
         connections = punch.connections()
         found = asyncio.get_running_loop().create_future()
@@ -168,6 +220,7 @@ class Matchmaker:
                 task.cancel()
             await asyncio.gather(search, *greetings, return_exceptions=True)
             await connections.aclose()
+            ground.leave()
             self.settled.set()
         success = found.done()
         if not success:

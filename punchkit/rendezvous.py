@@ -109,6 +109,11 @@ class Door:
             raise ProtocolError("the server gave no room")
         return name
 
+    async def observe(self) -> None:
+        """Only ask how we look from outside, and leave the connection open.  Raises ServerGone."""
+        self.writer.write(wire.line(punchkit=wire.VERSION, observe=True))
+        self.observed = wire.parse_address((await self._line(CONNECT_TIMEOUT)).get("you"))
+
     async def meet(self, code: Code) -> Meeting:
         """Wait for the peer and agree on keys.  Raises NobodyCame, WrongCode, PeerGone, ServerGone."""
         role = (await self._line(None)).get("paired")

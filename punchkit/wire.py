@@ -4,13 +4,18 @@
     server  {"welcome": 1, "room": "7", "you": ["198.51.100.1", 40000], "wait_s": 600}
     server  {"paired": "leader"}                   or   {"error": "crowded", "say": "..."}
 
-After "paired" the server copies bytes from one peer to the other and says nothing more itself.  Pure functions;
-used by `server/` and by `rendezvous.py`, its client.
+After "paired" the server copies bytes from one peer to the other and says nothing more itself.
+
+    peer    {"punchkit": 1, "observe": true}       only to learn how a new port of mine looks from outside
+    server  {"welcome": 1, "you": ["198.51.100.1", 40001], "wait_s": 60}
+
+Pure functions; used by `server/` and by `rendezvous.py`, its client.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from punchkit.errors import ProtocolError
@@ -47,17 +52,27 @@ def parse(text: bytes) -> dict[str, Any]:
     return fields
 
 
-def parse_hello(text: bytes) -> str | None:
-    """The room that a peer asks for, or None if it wants one allocated.  Raises ProtocolError."""
+@dataclass(frozen=True)
+class Hello:
+    """What a peer asks for: a room (None: any that is free), or only to be told its address."""
+
+    room: str | None = None
+    observe: bool = False
+
+
+def parse_hello(text: bytes) -> Hello:
+    """What the first line of a peer asks for.  Raises ProtocolError."""
     fields = parse(text)
     if fields.get("punchkit") != VERSION:
         raise ProtocolError(f"this server speaks punchkit version {VERSION}, the peer said {fields.get('punchkit')!r}")
+    if fields.get("observe") is True:
+        return Hello(observe=True)
     if fields.get("allocate") is True:
-        return None
+        return Hello()
     room = fields.get("room")
     if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM or not room.isalnum():
         raise ProtocolError(f"a room is 1 to {MAX_ROOM} letters and digits")
-    return room
+    return Hello(room)
 
 
 def parse_address(value: Any) -> tuple[str, int]:

@@ -19,6 +19,9 @@ DEFAULT_PORT = 7711
 #: A peer must have said its hello within this time, in seconds.
 HELLO_TIMEOUT = 10.0
 
+#: A connection that only asks for its address may stand so long, in seconds.
+OBSERVE_LIMIT = 60.0
+
 #: How much the relay copies at a time, in bytes.
 PIECE = 1 << 16
 
@@ -40,6 +43,12 @@ class Client:
         self.reader = reader
         self.writer = writer
         self.other: Client | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """From where we see it."""
+        host, port = self.writer.get_extra_info("peername")[:2]
+        return host, port
 
     def say(self, **fields: object) -> None:
         """Send a line."""
@@ -97,13 +106,17 @@ class Server:
     async def _welcome(self, client: Client) -> None:
         async with asyncio.timeout(HELLO_TIMEOUT):
             hello = await client.reader.readuntil(b"\n")
+        asked = wire.parse_hello(hello)
+        if asked.observe:
+            await self._observe(client)
+            return
         now = asyncio.get_running_loop().time()
-        room = wire.parse_hello(hello) or self.lobby.allocate(now)
+        room = asked.room or self.lobby.allocate(now)
         outcome = self.lobby.enter(room, client, now)
         if isinstance(outcome, Refused):
             self._refuse(client, outcome)
             return
-        client.say(welcome=wire.VERSION, room=room, you=client.writer.get_extra_info("peername")[:2], wait_s=WAIT_LIMIT)
+        client.say(welcome=wire.VERSION, room=room, you=client.address, wait_s=WAIT_LIMIT)
         if isinstance(outcome, Paired):
             self._pair(outcome)
         waiting_ends = asyncio.get_running_loop().call_later(WAIT_LIMIT, self._nobody_came, client)
@@ -112,6 +125,16 @@ class Server:
         finally:
             waiting_ends.cancel()
             self.lobby.leave(room, client, asyncio.get_running_loop().time())
+
+    async def _observe(self, client: Client) -> None:
+        """Tell a peer how it looks from outside; its NAT keeps the row while the connection stands."""
+        client.say(welcome=wire.VERSION, you=client.address, wait_s=OBSERVE_LIMIT)
+        try:
+            async with asyncio.timeout(OBSERVE_LIMIT):
+                if await client.reader.read(1):
+                    raise ProtocolError("data where only an address was asked for")
+        except TimeoutError:
+            pass  # long enough for any round of punching
 
     def _refuse(self, client: Client, refused: Refused) -> None:
         self.stats.refused += 1

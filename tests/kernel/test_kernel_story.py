@@ -55,8 +55,7 @@ def test_pairs_that_cannot_stay_relayed() -> None:
 @pytest.mark.parametrize("how", ["drop", "reset"])
 def test_a_cut_direct_path_is_replaced_and_comes_back(how: str) -> None:
     net = natsim.two_nats("linux", "linux", delay=5)
-    # After a RST conntrack keeps the dead tuple for ten seconds, so the way back takes longer than after silence.
-    talk = Talk(net, pieces=550 if how == "drop" else 1300, pace=0.02)
+    talk = Talk(net, pieces=550, pace=0.02)
 
     async def strike() -> None:
         links = talk.links.values()

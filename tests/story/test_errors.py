@@ -141,6 +141,7 @@ GARBAGE = [
     b"x" * 200_000,
     b"[" * 900 + b"\n",
     b'{"punchkit":1,"room":"99"}\nand data at once',
+    b'{"punchkit":1,"observe":true}\nand data at once',
 ]
 
 
