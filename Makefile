@@ -7,8 +7,9 @@ RUN = .venv/bin/python -m
 
 .PHONY: lab test demo lint clean
 
+# Root may want the notebooks too: only root can build the kernel's NATs.
 lab: .venv/ready-lab
-	$(RUN) jupyter lab --notebook-dir=notebooks 00-the-story.ipynb
+	$(RUN) jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00-the-story.ipynb
 
 test: .venv/ready-dev
 	$(RUN) pytest $(PYTEST)

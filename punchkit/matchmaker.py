@@ -95,8 +95,9 @@ class Matchmaker:
         self._leads = meeting.role == LEADER
         self._heard: asyncio.Queue[tuple[int, list[candidates.Candidate]]] = asyncio.Queue(4)
         self._dial: asyncio.Queue[tuple[int, float]] = asyncio.Queue(4)
-        self._direct = False
-        self._lost = asyncio.Event()
+        #: Set while data goes over the relay, so that a direct path is wanted.
+        self._relayed = asyncio.Event()
+        self._relayed.set()
         self.settled = asyncio.Event()
         self.outcomes: dict[Address, Counter[str]] = {}
         self.not_tried: list[candidates.Candidate] = []
@@ -122,9 +123,10 @@ class Matchmaker:
 
     def direct_path(self, exists: bool) -> None:
         """There is a direct path now, or it has died."""
-        if self._direct and not exists:
-            self._lost.set()
-        self._direct = exists
+        if exists:
+            self._relayed.clear()
+        else:
+            self._relayed.set()
 
     # -- The search ----------------------------------------------------------------------------------------------------
 
@@ -153,14 +155,19 @@ class Matchmaker:
                 return
             self._say(dial=number, rtt_ms=min(round(rtt * 1000), MAX_RTT_MS))
             await asyncio.sleep(rtt / 2)
-            if await self._round(number, ground, theirs, rtt):
-                await self._lost.wait()
-                failures = 0
-            pause = RETRY_AFTER[min(failures, len(RETRY_AFTER) - 1)]
-            failures += 1
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            found = await self._round(number, ground, theirs, rtt)
+            failures = 0 if found else failures + 1
+            await self._wanted_again(RETRY_AFTER[min(max(failures - 1, 0), len(RETRY_AFTER) - 1)])
             number += 1
             ground = await self._fresh_ground()
+
+    async def _wanted_again(self, pause: float) -> None:
+        """Wait until there has been no direct path for a while; one that fell silent may come back by itself."""
+        while True:
+            await self._relayed.wait()
+            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            if self._relayed.is_set():
+                return
 
     async def _follow(self) -> None:
         ground = Ground(self._meeting.local, self._meeting.observed, None)
@@ -200,7 +207,6 @@ class Matchmaker:
 
     async def _round(self, number: int, ground: Ground, theirs: list[candidates.Candidate], rtt: float) -> bool:
         """One round of punching; True if it ended with a direct path."""
-        self._lost.clear()
         targets = candidates.worth_dialing(theirs, ground.candidates, self._meeting.server)
         self.not_tried = [candidate for candidate in theirs if candidate.address not in targets]
         where = ", ".join(f"{host}:{port}" for host, port in targets) or "nobody (only listening)"

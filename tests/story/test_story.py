@@ -161,3 +161,27 @@ def test_direct_only_says_why_there_is_no_way() -> None:
         assert "no answer" in str(caught.value)
 
     net.run(story)
+
+
+def test_a_direct_path_that_was_only_silent_for_a_moment_is_used_again() -> None:
+    net = natsim.two_nats("linux", "linux", seed=4)
+    talk = Talk(net, pieces=300, pace=0.05)
+
+    async def strike() -> None:
+        links = talk.links.values()
+        await until(lambda: all(link.direct for link in links))
+        await asyncio.sleep(0.5)
+        net.cut("nat_a", "nat_b")
+        await until(lambda: not any(link.direct for link in links))
+        net.heal("nat_a", "nat_b")
+
+    async def story() -> None:
+        await talk.meet()
+        await talk.converse(strike)
+
+    net.run(story)
+    talk.assert_intact()
+    for name, link in talk.links.items():
+        assert talk.moves(name) == ["direct", "lost", "direct"]
+        # No second round was needed: the path is the same as before.
+        assert len({path for path in link.first_data if path != "relay"}) == 1
