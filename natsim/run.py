@@ -32,11 +32,11 @@ class Run:
         return Ladder.of(self)
 
     def why(self) -> str:
-        """Why the peers went direct, or why not, in a few sentences.  Raises ValueError where nothing was captured."""
+        """Why the peers went direct, or why not, in a few sentences.  Where no packets are captured, it says so."""
         from .why import why
 
         if self.trace is None:
-            raise ValueError(f"the packets of world {self.world!r} were not captured, so the trace cannot say why")
+            return f"No packets are captured in world {self.world!r}; what the two sides saw, their links' why() tells."
         return why(self.net, self.trace)
 
     def __repr__(self) -> str:

@@ -126,8 +126,6 @@ class SimWorld:
         """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
         if how not in ("drop", "reset"):
             raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
-        if how not in ("drop", "reset"):
-            raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
         ends = public_addresses(self.net, one), public_addresses(self.net, other)
         self.router.cuts.append(Cut(*ends, how, f"CUT: the way between {one} and {other} is cut ({how})"))
 

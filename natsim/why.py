@@ -45,7 +45,8 @@ def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> s
     for (sender, receiver), sent in between.items():
         arrived = next((s for s in sent if s[-1].packet.payload and _arrived(s, receiver)), None)
         if arrived is not None:
-            return f"{a.name} and {b.name} went direct: {_how(arrived)}. {_opening(sender, receiver, sent)}".rstrip()
+            opening = _opening(sender, receiver, sent, between[receiver, sender])
+            return f"{a.name} and {b.name} went direct: {_how(arrived)}. {opening}"
     if not any(between.values()):
         return f"{a.name} and {b.name} stayed relayed: neither has sent anything to the other's address."
     reasons = [_failure(stories, sender, relays, sent) for (sender, _), sent in between.items() if sent]
@@ -61,12 +62,17 @@ def _how(story: list[Entry]) -> str:
     return f"data from {first.node} ({first.packet.src}) reaches {last.node} as {last.packet.src} > {last.packet.dst}"
 
 
-def _opening(sender: str, receiver: str, sent: list[list[Entry]]) -> str:
-    """Whose SYN got through, and what opened the way for it."""
-    for story in sent:
-        if story[0].packet.is_initial_syn and _arrived(story, receiver):
-            return f"The SYN #{story[0].packet.uid} of {sender} was let in, since {receiver}'s own had left already."
-    return ""
+def _opening(sender: str, receiver: str, sent: list[list[Entry]], back: list[list[Entry]]) -> str:
+    """Whose SYN got through, and what had opened the way for it."""
+    let_in = [story for story in sent if story[0].packet.is_initial_syn and _arrived(story, receiver)]
+    for story in let_in:
+        door, packet = story[-2], story[0].packet
+        for other in back:
+            left = next((entry for entry in other if entry.node == door.node), None)
+            if left is not None and left.when <= door.when and left.packet.dst == _outermost(story).packet.src:
+                opener = f"#{left.packet.uid} of {receiver} had left for {left.packet.dst} before"
+                return f"The SYN #{packet.uid} of {sender} was let in by {door.node}, since {opener}."
+    return f"Nothing on the side of {receiver} keeps such packets out." if let_in else ""
 
 
 def _failure(stories: dict[int, list[Entry]], sender: str, relays: set[str], sent: list[list[Entry]]) -> str:

@@ -57,7 +57,12 @@ def from_json(value: Any) -> list[Candidate]:
     for item in value:
         if not isinstance(item, list) or len(item) != 3 or item[0] not in (HOST, SERVER_REFLEXIVE):
             raise ProtocolError("a candidate that is none")
-        found.append(Candidate(item[0], parse_address(item[1:])))
+        host, port = parse_address(item[1:])
+        try:
+            host = str(ipaddress.ip_address(host))  # one spelling for one address
+        except ValueError:
+            raise ProtocolError("a candidate whose address is none") from None
+        found.append(Candidate(item[0], (host, port)))
     return found
 
 
@@ -65,16 +70,20 @@ def worth_dialing(theirs: Iterable[Candidate], ours: Iterable[Candidate], server
     """The addresses of the peer that we may dial, likely ones first.
 
     A private address is tried only if it could be on our own network: the peer is seen from the same outside address
-    as we are, or has an address in the same /24 (or /64).  Our own addresses and the server's are never dialed.
+    as we are, or has an address in the same /24 (or /64).  Our own addresses are never dialed, nor is the
+    server's, unless we are on one machine (or behind one NAT) with it.
     """
     ours = list(ours)
     theirs = list(theirs)
     mine = {candidate.address for candidate in ours}
+    hosts = {candidate.address[0] for candidate in ours}
     outside = {c.address[0] for c in ours} & {c.address[0] for c in theirs if c.kind == SERVER_REFLEXIVE}
     found = []
     for candidate in theirs:
         address = candidate.address
-        if address in mine or address == server or address in found or not _possible(address[0], ours):
+        if address in mine or address in found or not _possible(address[0], ours):
+            continue
+        if address == server or (address[0] == server[0] and server[0] not in hosts):
             continue
         if _is_private(address[0]) and not outside and not any(_near(address[0], our.address[0]) for our in ours):
             continue
@@ -84,10 +93,7 @@ def worth_dialing(theirs: Iterable[Candidate], ours: Iterable[Candidate], server
 
 def _possible(host: str, ours: Iterable[Candidate]) -> bool:
     """Could a peer have this address?  Loopback only if we ourselves are on loopback, so on one machine with it."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
+    address = ipaddress.ip_address(host)
     if address.is_loopback:
         return all(ipaddress.ip_address(our.address[0]).is_loopback for our in ours)
     return not (address.is_multicast or address.is_unspecified or address.is_link_local or host == "255.255.255.255")

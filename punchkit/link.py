@@ -43,6 +43,9 @@ DEFAULT_SERVER_PORT = 7711
 #: So many happenings are remembered: a peer or a stranger who makes things happen fills no memory.
 MAX_HISTORY = 1000
 
+#: Seconds without a word after which a path is dead: both sides PING every path every fifteen.
+SILENCE = 45.0
+
 #: Seconds that a finished link waits for its last records to reach the other side.
 LAST_WORDS = 2.0
 
@@ -74,9 +77,10 @@ class Link:
         self._next_number = 1
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        self._round_trips: asyncio.Queue[float] = asyncio.Queue()
+        self._round_trips: asyncio.Queue[float] = asyncio.Queue(16)
         self._error: PunchkitError | None = None
         self._finished = False
+        self._ended = False
         #: Where data went when both sides had everything.  Later, paths end one after the other, which means nothing.
         self._final: tuple[str, bool] | None = None
         self.history: deque[Happening] = deque(maxlen=MAX_HISTORY)
@@ -121,10 +125,13 @@ class Link:
         return sum(sum(counts.values()) for counts in counted) - self.bytes_relayed
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Send bytes; waits while the peer is slower than we are.  Raises PeerGone if no way is left to it."""
+        """Send bytes; waits while the peer is slower than we are.
+
+        Raises PeerGone if no way is left to it, ValueError after `write_eof`.
+        """
         rest = memoryview(data)
         while rest:
-            await self._until(lambda: self._session.room > 0)
+            await self._until(lambda: self._session.room > 0 or self._ended)
             self._fail_if_broken()
             rest = rest[self._session.write(rest) :]  # type: ignore[arg-type]
             self._turn()
@@ -146,7 +153,8 @@ class Link:
             yield piece
 
     def write_eof(self) -> None:
-        """Say that no more will be written; reading goes on."""
+        """Say that no more will be written; reading goes on.  A `write` that still waits gets a ValueError."""
+        self._ended = True
         self._session.write_eof()
         self._turn()
 
@@ -250,7 +258,12 @@ class Link:
 
     async def _receive(self, number: int, path: Path) -> None:
         while True:
-            for record in await path.receive():
+            try:
+                async with asyncio.timeout(SILENCE):
+                    records = await path.receive()
+            except TimeoutError:
+                raise ConnectionResetError(f"nothing was heard for {SILENCE:.0f} s") from None
+            for record in records:
                 try:
                     self._session.receive(number, record, self._loop.time())
                 except ProtocolError as exc:
@@ -305,7 +318,7 @@ class Link:
                 except ProtocolError as exc:
                     self._fail(exc)
             case RoundTrip(path, seconds):
-                if path == RELAY:
+                if path == RELAY and not self._round_trips.full():
                     self._round_trips.put_nowait(seconds)
             case PeerFinished():
                 self.note("peer-finished", "the other side has sent everything")

@@ -39,8 +39,12 @@ from punchkit.wire import LEADER
 #: How many PINGs the round trip is measured with.
 PINGS = 3
 
-#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %.
-RETRY_AFTER = (5.0, 15.0, 60.0)
+#: Seconds until the next round, the last one for ever, each taken with a random +/- 25 %; and the shortest of these.
+RETRY_AFTER, JITTER = (5.0, 15.0, 60.0), 0.25
+SHORTEST_PAUSE = RETRY_AFTER[0] * (1 - JITTER)
+
+#: Seconds that the two sides may take to exchange their candidates and to agree on the moment.
+EXCHANGE_TIMEOUT = 20.0
 
 #: In one round so many connections are asked who they are; a flood of strangers gets no further.
 MAX_GREETINGS = 32
@@ -132,6 +136,8 @@ class Matchmaker:
 
     async def run(self) -> None:
         """Search until cancelled."""
+        # Whoever waits for the outcome shall not wait for a peer that says nothing.
+        asyncio.get_running_loop().call_later(EXCHANGE_TIMEOUT, self.settled.set)
         if self._relay_only:
             self._say(round=1, candidates=[])
             self._give_up("this side wants only the relay")
@@ -145,17 +151,24 @@ class Matchmaker:
         number, failures = 1, 0
         while True:
             self._offer(number, ground)
-            # Measured while their candidates are still on the way.
-            rtt = await self._relay.round_trip(PINGS)
-            heard, theirs = await self._heard.get()
-            while heard != number:
-                heard, theirs = await self._heard.get()
-            if not theirs:
-                self._give_up("the other side wants only the relay")
-                return
-            self._say(dial=number, rtt_ms=min(round(rtt * 1000), MAX_RTT_MS))
-            await asyncio.sleep(rtt / 2)
-            found = await self._round(number, ground, theirs, rtt)
+            found = False
+            try:
+                async with asyncio.timeout(EXCHANGE_TIMEOUT):
+                    # Measured while their candidates are still on the way.
+                    rtt = await self._relay.round_trip(PINGS)
+                    heard, theirs = await self._heard.get()
+                    while heard != number:
+                        heard, theirs = await self._heard.get()
+                if not theirs:
+                    self._give_up("the other side wants only the relay")
+                    return
+                self._say(dial=number, rtt_ms=min(round(rtt * 1000), MAX_RTT_MS))
+                await asyncio.sleep(rtt / 2)
+                found = await self._round(number, ground, theirs, rtt)
+            except TimeoutError:
+                self._relay.note("punch", f"round {number}: the other side named no addresses")
+            finally:
+                ground.leave()
             failures = 0 if found else failures + 1
             await self._wanted_again(RETRY_AFTER[min(max(failures - 1, 0), len(RETRY_AFTER) - 1)])
             number += 1
@@ -165,25 +178,36 @@ class Matchmaker:
         """Wait until there has been no direct path for a while; one that fell silent may come back by itself."""
         while True:
             await self._relayed.wait()
-            await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+            await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
             if self._relayed.is_set():
                 return
 
     async def _follow(self) -> None:
         ground = Ground(self._meeting.local, self._meeting.observed, None)
         self._offer(1, ground)
+        loop = asyncio.get_running_loop()
+        ended = loop.time()
         while True:
             number, theirs = await self._heard.get()
             if not theirs:
                 self._give_up("the other side wants only the relay")
                 return
             if number > 1:
+                # An honest leader has paused longer; a hostile one shall not have us knock at others' doors for ever.
+                await asyncio.sleep(max(0.0, ended + SHORTEST_PAUSE - loop.time()))
                 ground = await self._fresh_ground()
                 self._offer(number, ground)
-            dialed, rtt = await self._dial.get()
-            while dialed != number:
-                dialed, rtt = await self._dial.get()
-            await self._round(number, ground, theirs, rtt)
+            try:
+                async with asyncio.timeout(EXCHANGE_TIMEOUT):
+                    dialed, rtt = await self._dial.get()
+                    while dialed != number:
+                        dialed, rtt = await self._dial.get()
+                await self._round(number, ground, theirs, rtt)
+            except TimeoutError:
+                self._relay.note("punch", f"round {number}: the leader did not say when to dial")
+            finally:
+                ground.leave()
+                ended = loop.time()
 
     def _offer(self, number: int, ground: Ground) -> None:
         self._say(round=number, candidates=[candidate.to_json() for candidate in ground.candidates])
@@ -199,9 +223,11 @@ class Matchmaker:
             door = await Door.open(self._meeting.server)
             await door.observe()
             return Ground(door.local, door.observed, door)
-        except PunchkitError as exc:
+        except BaseException as exc:
             if door is not None:
                 door.close()
+            if not isinstance(exc, PunchkitError):
+                raise
             self._relay.note("server", f"no second look from the server: {exc}")
             return Ground(self._meeting.local, self._meeting.observed, None)
 
@@ -226,7 +252,6 @@ class Matchmaker:
                 task.cancel()
             await asyncio.gather(search, *greetings, return_exceptions=True)
             await connections.aclose()
-            ground.leave()
             self.settled.set()
         success = found.done()
         if not success:

@@ -41,6 +41,9 @@ from punchkit.sockets import Address, close_with_reset, shared_socket
 #: How long one round of punching lasts, in seconds.  Three tries of the kernel's SYN fit in.
 ROUND = 4.0
 
+#: What one round may cost whoever has the addresses that a peer named: so many of them, and so many tries in all.
+MAX_TARGETS, MAX_TRIES = 8, 200
+
 #: The least pause before a new socket tries again, and the least upper bound of it, in seconds.
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.010, 0.200
 
@@ -54,7 +57,8 @@ class Punch:
 
     def __init__(self, local: Address, targets: Iterable[Address], round_trip: float) -> None:
         self.local = local
-        self.targets = list(targets)
+        self.targets = list(targets)[:MAX_TARGETS]
+        self._tries = 0
         self.longest_pause = max(2 * round_trip, LONGEST_PAUSE)
         self.outcomes: dict[Address, Counter[str]] = {target: Counter() for target in self.targets}
         self._found: asyncio.Queue[socket.socket] = asyncio.Queue()
@@ -85,7 +89,8 @@ class Punch:
 
     async def _dial_until_met(self, target: Address) -> None:
         """Try one address again and again, with a new socket each time, until it connects."""
-        while True:
+        while self._tries < MAX_TRIES:
+            self._tries += 1
             outcome = await self._dial(target)
             self.outcomes[target][outcome] += 1
             if outcome == "connected":

@@ -33,6 +33,9 @@ from punchkit.errors import (
 )
 from punchkit.sockets import Address, local_address_towards, notice_death, shared_socket
 
+#: The longest that a server may have us wait for the peer, in seconds.
+LONGEST_WAIT = 3600.0
+
 #: Seconds to reach the server, and for the peer to answer once it is there.
 CONNECT_TIMEOUT = 10.0
 PAKE_TIMEOUT = 20.0
@@ -60,12 +63,15 @@ class Meeting:
 class Door:
     """The connection to the server, before there is a peer.  `await Door.open(...)`, `enter`, `meet`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, local: Address, server: Address
+    ) -> None:
         self.reader = reader
         self.writer = writer
-        self.local: Address = writer.get_extra_info("sockname")[:2]
-        self.server: Address = writer.get_extra_info("peername")[:2]
-        self.observed: Address = self.local
+        self.local = local
+        self.server = server
+        self.observed = local
+        self._wait = LONGEST_WAIT
 
     @classmethod
     async def open(cls, server: Address) -> Door:
@@ -73,11 +79,13 @@ class Door:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
+                found = await loop.getaddrinfo(*server, type=socket.SOCK_STREAM)
                 # A name may have several addresses: "localhost" is ::1 first, and most servers listen on 127.0.0.1.
-                for *_, address in await loop.getaddrinfo(*server, type=socket.SOCK_STREAM):
+                for *_, address in found:
                     try:
-                        return await cls._connect((str(address[0]), int(address[1])))
-                    except OSError as exc:
+                        async with asyncio.timeout(CONNECT_TIMEOUT / (len(found) + 1)):
+                            return await cls._connect((str(address[0]), int(address[1])))
+                    except OSError as exc:  # a TimeoutError is one, too
                         failure = exc
                 raise failure
         except TimeoutError:
@@ -92,8 +100,9 @@ class Door:
         sock = shared_socket((await local_address_towards(address), 0))
         try:
             await asyncio.get_running_loop().sock_connect(sock, address)
+            local: Address = sock.getsockname()[:2]
             notice_death(sock)
-            return cls(*await asyncio.open_connection(sock=sock))
+            return cls(*await asyncio.open_connection(sock=sock), local, address)
         except BaseException:
             sock.close()
             raise
@@ -104,6 +113,9 @@ class Door:
         self.writer.write(wire.line(punchkit=wire.VERSION, **ask))
         welcome = await self._line(CONNECT_TIMEOUT)
         self.observed = wire.parse_address(welcome.get("you"))
+        wait = welcome.get("wait_s")
+        if isinstance(wait, int | float) and 0 < wait < LONGEST_WAIT:
+            self._wait = wait
         name = welcome.get("room")
         if not isinstance(name, str) or not name.isalnum() or len(name) > wire.MAX_ROOM:
             raise ProtocolError("the server gave no room")
@@ -116,7 +128,8 @@ class Door:
 
     async def meet(self, code: Code) -> Meeting:
         """Wait for the peer and agree on keys.  Raises NobodyCame, WrongCode, PeerGone, ServerGone."""
-        role = (await self._line(None)).get("paired")
+        # The server itself says when nobody came; if it does not, it is gone.
+        role = (await self._line(self._wait + CONNECT_TIMEOUT)).get("paired")
         if role not in (wire.LEADER, wire.FOLLOWER):
             raise ProtocolError("the server said neither leader nor follower")
         try:
@@ -153,7 +166,7 @@ class Door:
             raise ProtocolError(f"a frame of {size} bytes in the exchange of keys")
         return await self.reader.readexactly(size)
 
-    async def _line(self, limit: float | None) -> dict[str, Any]:
+    async def _line(self, limit: float) -> dict[str, Any]:
         """The next line of the server, which may be a refusal."""
         try:
             async with asyncio.timeout(limit):

@@ -14,6 +14,7 @@ import asyncio
 import ipaddress
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 
 Address = tuple[str, int]
 
@@ -46,7 +47,7 @@ async def local_address_towards(remote: Address) -> str:
         return local
 
 
-def reset_on_close(sock: socket.socket) -> None:
+def reset_on_close(sock: socket.socket | TransportSocket) -> None:
     """Have `close` send a RST, so that neither TIME-WAIT nor unsent data keeps the pair of endpoints busy."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -60,7 +61,7 @@ def close_with_reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def notice_death(sock: socket.socket) -> None:
+def notice_death(sock: socket.socket | TransportSocket) -> None:
     """Ask the system to probe an idle connection, and to give up one that gets no answers (seconds; RFC 9293 3.8)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     wanted = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}

@@ -287,7 +287,8 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         """Close what programs left open, or it would be closed, with complaints, whenever it is garbage-collected."""
         transports = self._transports  # type: ignore[attr-defined]
         for _, transport in sorted(transports.items()):
-            transport.abort()
+            if transport._sock is not None:  # else it is closed already, and only remembered
+                transport.abort()
         if transports:
             self.run_until_complete(asyncio.sleep(0))
 

@@ -78,7 +78,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--transport", choices=["auto", "tcp"], default="auto", help="of the direct path")
     parser.add_argument(
         "--delay",
-        type=float,
+        type=_milliseconds,
         default=DEFAULT_DELAY,
         metavar="MS",
         help="one-way delay between any two hosts, in milliseconds (default 20)",
@@ -95,13 +95,23 @@ def _positive(text: str) -> int:
     return value
 
 
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 10_000:
+        raise argparse.ArgumentTypeError("must be from 0 to 10000 milliseconds")
+    return value
+
+
 def run(options: argparse.Namespace) -> int:
     """Run the demo and tell what happened.  Status 0 if everything arrived intact, relayed or direct."""
     if options.svg is not None and options.world == "kernel":
         raise ValueError("--svg draws captured packets, and the kernel world captures none; use --world sim")
+    if options.svg is not None and not options.svg.parent.is_dir():
+        raise ValueError(f"--svg: there is no directory {options.svg.parent}")
     net = two_nats(options.nat_a, options.nat_b, seed=options.seed, delay=options.delay)
     outcome = Outcome(options.world, options.nat_a, options.nat_b, options.seed, options.transport)
     finished = net.run(Story(net, outcome, options.bytes, Progress(sys.stderr.isatty())).tell, options.world)
+    outcome.longest_stall_s = round(outcome.longest_stall_s, 6)
     if finished.trace is not None:
         outcome.why = finished.why()
         outcome.trace_digest = finished.trace.digest()

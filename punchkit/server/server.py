@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from punchkit import wire
 from punchkit.errors import ProtocolError
 from punchkit.server.lobby import WAIT_LIMIT, Lobby, Paired, Refused
+from punchkit.sockets import notice_death
 
 DEFAULT_PORT = 7711
 
@@ -21,6 +22,9 @@ HELLO_TIMEOUT = 10.0
 
 #: A connection that only asks for its address may stand so long, in seconds.
 OBSERVE_LIMIT = 60.0
+
+#: One of a pair that says nothing for so long is gone, in seconds.
+IDLE_LIMIT = 60.0
 
 #: How much the relay copies at a time, in bytes.
 PIECE = 1 << 16
@@ -85,6 +89,7 @@ class Server:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.stats.connections += 1
+        notice_death(writer.get_extra_info("socket"))
         task = asyncio.create_task(self._serve_client(Client(reader, writer)), name=f"client {self.stats.connections}")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -157,7 +162,7 @@ class Server:
     async def _copy(self, client: Client) -> None:
         """Copy what `client` says to the other of its pair, until it stops talking."""
         try:
-            while piece := await client.reader.read(PIECE):
+            while piece := await self._piece(client):
                 if client.other is None:
                     raise ProtocolError("data before anybody was there to hear it")
                 client.other.writer.write(piece)
@@ -166,6 +171,16 @@ class Server:
         finally:
             if client.other is not None:  # however this one went, the other must hear of it
                 client.other.writer.close()
+
+    async def _piece(self, client: Client) -> bytes:
+        """What the client says next; one that is alone may be silent, one of a pair says PING every fifteen seconds."""
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_LIMIT):
+                    return await client.reader.read(PIECE)
+            except TimeoutError:
+                if client.other is not None:
+                    raise ConnectionResetError("it has fallen silent") from None
 
 
 async def serve(bind: tuple[str, ...] = ("0.0.0.0",), port: int = DEFAULT_PORT) -> None:

@@ -353,3 +353,28 @@ def test_a_seed_gives_the_same_trace_in_every_process_and_in_this_one() -> None:
     assert [story_of_a_seed.streams(1), story_of_a_seed.punching(1)] == first
     assert [story_of_a_seed.streams(2), story_of_a_seed.punching(2)] == fingerprints(2, "7")
     assert not set(first) & set(fingerprints(2, "0"))
+
+
+def test_a_closed_connection_that_somebody_still_remembers_does_not_spoil_the_run() -> None:
+    net = natsim.two_nats("none", "none", seed=1)
+    remembered = []
+
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        remembered.append(writer)
+        writer.write(b"x" * 1_000_000)
+        writer.close()
+
+    async def serve() -> None:
+        remembered.append(await asyncio.start_server(hello, "0.0.0.0", 80))
+
+    async def get() -> int:
+        reader, writer = await asyncio.open_connection(net.server.address, 80)
+        size = len(await reader.read(-1))
+        writer.close()
+        return size
+
+    async def story() -> int:
+        await net.server.start(serve())
+        return await net.alice.start(get())
+
+    assert net.run(story).result == 1_000_000

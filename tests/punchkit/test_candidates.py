@@ -33,7 +33,7 @@ def test_a_private_address_on_our_own_network_is_dialed() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", "::1", "ff02::1", "not.an.ip"]
+    "address", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", "::1", "ff02::1"]
 )
 def test_addresses_that_no_peer_can_have_are_refused(address: str) -> None:
     assert worth_dialing(theirs((address, 5000)), OURS, SERVER) == [("198.51.100.2", 5000)]
@@ -46,8 +46,13 @@ def test_loopback_is_dialed_by_those_who_are_on_loopback() -> None:
 
 
 def test_neither_ourselves_nor_the_server_is_dialed() -> None:
-    peer = [Candidate(HOST, SERVER), Candidate(HOST, OURS[0].address), Candidate(HOST, OURS[1].address)]
-    assert worth_dialing(peer, OURS, SERVER) == []
+    addresses = [SERVER, (SERVER[0], 22), OURS[0].address, OURS[1].address]
+    assert worth_dialing([Candidate(HOST, address) for address in addresses], OURS, SERVER) == []
+
+
+def test_one_address_has_one_spelling() -> None:
+    (candidate,) = from_json([["host", "2001:DB8:0::1", 5000]])
+    assert candidate.address == ("2001:db8::1", 5000)
 
 
 def test_an_address_is_dialed_once() -> None:
@@ -66,6 +71,7 @@ def test_an_address_is_dialed_once() -> None:
         [["host", 5, 5000]],
         [["relay", "198.51.100.2", 5000]],
         [["host", "x" * 100, 5000]],
+        [["host", "not.an.ip", 5000]],
         [["host", "198.51.100.2", 5000]] * (MAX_CANDIDATES + 1),
     ],
 )

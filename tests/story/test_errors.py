@@ -20,6 +20,7 @@ from punchkit.errors import (
     ServerUnreachable,
     WrongCode,
 )
+from punchkit.punch_tcp import MAX_TARGETS, MAX_TRIES, Punch
 
 
 async def failure(host: natsim.Host, code: str = CODE) -> tuple[PunchkitError, float]:
@@ -206,6 +207,61 @@ def test_a_server_that_goes_away(how: str) -> None:
 
     net.run(story)
     assert not talk.received
+
+
+def test_a_peer_that_loses_its_network_is_noticed() -> None:
+    net = natsim.two_nats("apdm-apdf", "apdm-apdf", seed=5)
+    talk = Talk(net)
+
+    async def story() -> None:
+        await talk.meet()
+        alice, bob = talk.links.values()
+        net.cut("nat_b", "server")
+        began = asyncio.get_running_loop().time()
+        for link in (alice, bob):
+            with pytest.raises(PeerGone):
+                await link.read()
+        assert asyncio.get_running_loop().time() - began < 60
+        assert talk.server.lobby.pairs == 0
+
+    net.run(story)
+
+
+def test_writing_after_the_end_is_an_error_and_a_blocked_writer_hears_of_it() -> None:
+    net = natsim.two_nats("none", "none", seed=5)
+    talk = Talk(net)
+
+    async def story() -> None:
+        await talk.meet()
+        alice = talk.links["alice"]
+        writing = net.alice.start(alice.write(bytes(20_000_000)))  # far more than the window: bob does not read
+        await asyncio.sleep(5)
+        alice.write_eof()
+        with pytest.raises(ValueError, match="after the end"):
+            await writing
+        with pytest.raises(ValueError, match="after the end"):
+            await alice.write(b"more")
+
+    net.run(story)
+
+
+def test_what_a_peer_names_is_knocked_at_a_bounded_number_of_times() -> None:
+    net = natsim.two_nats("none", "none", seed=5)
+
+    async def knock() -> int:
+        targets = [(f"203.0.113.{host}", port) for host in (10, 12) for port in range(2000, 2010)]
+        punch = Punch((net.alice.address, 4000), targets, 0.0)
+        async for _ in punch.connections():
+            raise AssertionError("nobody is there")
+        assert len([target for target in punch.outcomes if punch.outcomes[target]]) <= MAX_TARGETS
+        return sum(sum(outcomes.values()) for outcomes in punch.outcomes.values())
+
+    async def story() -> int:
+        return await net.alice.start(knock())
+
+    run = net.run(story)
+    assert 8 <= run.result <= MAX_TRIES
+    assert len([e for e in run.trace or () if e.action == "sent" and e.packet.is_initial_syn]) <= MAX_TRIES
 
 
 def test_a_stranger_who_answers_is_told_apart_from_the_peer() -> None:
