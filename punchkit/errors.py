@@ -63,6 +63,13 @@ class ServerUnreachable(PunchkitError):
     todo = "Check the network, the server's address (--server HOST:PORT) and any firewall in between"
 
 
+class ServerBusy(PunchkitError):
+    """The server has as many connections as it will take."""
+
+    what = "the server takes no more connections"
+    todo = "Try again in a few minutes, or use another server"
+
+
 class ServerGone(PunchkitError):
     """The connection to the rendezvous server ended."""
 

@@ -27,6 +27,7 @@ from punchkit.errors import (
     ProtocolError,
     PunchkitError,
     RoomCrowded,
+    ServerBusy,
     ServerGone,
     ServerUnreachable,
     WrongCode,
@@ -187,6 +188,7 @@ def _refusal(fields: dict[str, Any]) -> PunchkitError:
         wire.CROWDED: RoomCrowded,
         wire.USED: CodeUsed,
         wire.NOBODY: NobodyCame,
+        wire.BUSY: ServerBusy,
     }
     say = str(fields.get("say", ""))[:200]
     return kinds.get(str(fields.get("error")), ServerGone)(say if say.isprintable() else "")

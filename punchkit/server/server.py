@@ -8,6 +8,8 @@ and fills no memory here.  It connects to nobody: it is no proxy.  Decisions are
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections import Counter
 from dataclasses import dataclass
 
 from punchkit import wire
@@ -19,6 +21,10 @@ DEFAULT_PORT = 7711
 
 #: A peer must have said its hello within this time, in seconds.
 HELLO_TIMEOUT = 10.0
+
+#: So many connections are served at a time, and so many from one address: a lecture room behind one NAT fits in.
+MOST_CLIENTS = 4000
+MOST_PER_ADDRESS = 400
 
 #: A connection that only asks for its address may stand so long, in seconds.
 OBSERVE_LIMIT = 60.0
@@ -43,16 +49,11 @@ class Stats:
 class Client:
     """One connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: tuple[str, int]) -> None:
         self.reader = reader
         self.writer = writer
+        self.address = address  # from where we see it
         self.other: Client | None = None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """From where we see it."""
-        host, port = self.writer.get_extra_info("peername")[:2]
-        return host, port
 
     def say(self, **fields: object) -> None:
         """Send a line."""
@@ -73,6 +74,7 @@ class Server:
         self.lobby = Lobby()
         self.ready = asyncio.Event()
         self._serving: set[asyncio.Task[None]] = set()
+        self._from: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Serve until cancelled; then close every connection."""
@@ -89,10 +91,27 @@ class Server:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.stats.connections += 1
+        peer = writer.get_extra_info("peername")
+        if peer is None:  # it has gone again
+            writer.close()
+            return
+        client = Client(reader, writer, peer[:2])
+        host = client.address[0]
+        if len(self._serving) >= MOST_CLIENTS or self._from[host] >= MOST_PER_ADDRESS:
+            self._refuse(client, Refused(wire.BUSY, "it has as many connections as it will take"))
+            writer.close()
+            return
+        self._from[host] += 1
         notice_death(writer.get_extra_info("socket"))
-        task = asyncio.create_task(self._serve_client(Client(reader, writer)), name=f"client {self.stats.connections}")
+        task = asyncio.create_task(self._serve_client(client), name=f"client {self.stats.connections}")
         self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(functools.partial(self._left, host))
+
+    def _left(self, host: str, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        self._from[host] -= 1
+        if not self._from[host]:
+            del self._from[host]
 
     async def _serve_client(self, client: Client) -> None:
         try:

@@ -16,11 +16,13 @@ from punchkit.errors import (
     ProtocolError,
     PunchkitError,
     RoomCrowded,
+    ServerBusy,
     ServerGone,
     ServerUnreachable,
     WrongCode,
 )
 from punchkit.punch_tcp import MAX_TARGETS, MAX_TRIES, Punch
+from punchkit.server import server as server_module
 
 
 async def failure(host: natsim.Host, code: str = CODE) -> tuple[PunchkitError, float]:
@@ -207,6 +209,32 @@ def test_a_server_that_goes_away(how: str) -> None:
 
     net.run(story)
     assert not talk.received
+
+
+def test_one_address_gets_only_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MOST_PER_ADDRESS", 3)
+    net = internet()
+
+    async def hold() -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("server", 7711)
+        return writer
+
+    async def story() -> None:
+        await serve(net)
+        held = [await net.mallory.start(hold()) for _ in range(3)]
+        error, seconds = await failure(net.mallory)
+        assert isinstance(error, ServerBusy)
+        assert seconds < 1
+        await asyncio.gather(*(net.hosts[name].start(met()) for name in ("alice", "bob")))
+        held[0].close()
+        await asyncio.sleep(1)
+        error, _ = await failure(net.mallory, "8-lonely-otter")
+        assert isinstance(error, NobodyCame)
+
+    async def met() -> None:
+        await (await punchkit.connect(CODE, server="server")).finish()
+
+    net.run(story)
 
 
 def test_a_peer_that_loses_its_network_is_noticed() -> None:
