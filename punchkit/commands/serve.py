@@ -80,7 +80,7 @@ def _reason(exc: OSError, args: argparse.Namespace) -> str:
             return f"port {args.port} is in use already ({where})"
         case errno.EACCES:
             return f"ports below 1024, such as {args.port}, need more rights than we have"
-        case errno.EADDRNOTAVAIL:
+        case errno.EADDRNOTAVAIL | None:  # from Python 3.13 on asyncio gives no number
             return f"this machine does not have the address ({where})"
     return f"{where}: {exc.strerror or exc}"
 
