@@ -2,7 +2,7 @@
 
 The chain, top to bottom:
 
-    code --SPAKE2--> Master secret --HKDF--> confirmation, greeting keys, room names, and for each path and direction
+    code --SPAKE2--> Master secret --HKDF--> confirmation, greeting keys, and for each path and direction
                                              one ChaCha20-Poly1305 key with its own counter
 
 A code has 16 bits. That is enough because SPAKE2 (RFC 9382) gives whoever stands in the middle one guess per run, and
@@ -91,10 +91,6 @@ class Master:
         """Verify, in constant time, a greeting of the side in `role`. Raises ProtocolError."""
         if not hmac.compare_digest(self.greeting(role, nonce), mac):
             raise ProtocolError("a greeting from somebody who does not have our keys")
-
-    def room(self, purpose: str) -> str:
-        """A room name (32 hex digits) that only the two sides can guess, to meet again at the server."""
-        return self._derive(b"room", purpose.encode())[:16].hex()
 
     def _derive(self, *labels: bytes) -> bytes:
         """A 32-byte key (HKDF, RFC 5869). Labels carry their lengths, so that no two lists of labels look alike."""

@@ -4,6 +4,9 @@
     await link.write(b"hello")
     link.path            # "relay", and some time later "tcp 198.51.100.2:41000"
 
+If the server goes away while data is direct, the link lives on, but it has nothing to fall back on any more: it does
+not yet meet the server again.
+
 This file only drives: it moves records between the session (`session.py`, which decides what to send where) and the
 paths (`path.py`, which carry it), and keeps the session's timers.  Direct paths come from the `matchmaker`.
 All of it is ordinary asyncio; it does not know where it runs.
