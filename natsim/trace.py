@@ -21,7 +21,6 @@ from .scheduler import Scheduler, seconds
 
 # What a node can do with a packet.
 SENT = "sent"  # a host made it
-FORWARDED = "forwarded"  # a router passed it on
 TRANSLATED = "translated"  # a NAT passed it on, under other addresses or (a firewall) the same
 DELIVERED = "delivered"  # a host's socket, or its TCP, took it
 ANSWERED = "answered"  # nobody took it, and the node answered with a RST or an ICMP error

@@ -72,13 +72,11 @@ class Timeouts:
     """How long idle table rows live, in seconds.  The defaults are the RFCs' least allowed values.
 
     `udp`: RFC 4787 REQ-5.  `tcp_established`, `tcp_transitory` (opening or closing): RFC 5382 REQ-5.
-    `icmp_query`: RFC 5508 REQ-2.
     """
 
     udp: float = 120
     tcp_established: float = 7440
     tcp_transitory: float = 240
-    icmp_query: float = 60
 
 
 @dataclass(frozen=True)

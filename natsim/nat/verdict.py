@@ -20,11 +20,9 @@ class Rule(enum.Enum):
 
     TRANSLATED = "translated"
     HAIRPINNED = "hairpinned"
-    ROUTED = "routed"
     NO_MAPPING = "no mapping"
     FILTERED = "filtered"
     POLICY = "policy"
-    SYN_ANSWERED = "stray SYN answered"
     SYN_HELD = "stray SYN held"
     TAKEN_LOCALLY = "taken by the NAT itself"
     PORTS_EXHAUSTED = "no port left"
