@@ -12,18 +12,32 @@ standard library only; pictures are in `natsim.view`, the real kernel in `natsim
 from .internet import DEFAULT_DELAY, Host, Internet, Nat, same_nat, two_nats
 from .link import Link
 from .nat.behavior import (
+    Hairpin,
     NatBehavior,
+    Overloading,
     Timeouts,
+    WhenFull,
     address_and_port_dependent,
     address_dependent,
-    drop_syn,
+    arbitrary,
     endpoint_independent,
-    refuse_syn,
-    unreachable_syn,
+    paired,
 )
 from .nat.devices import DEVICES, Device, UnknownDevice
 from .nat.linux import LinuxBehavior, Masquerade, WanInput
-from .nat.ports import RuleError, Sequential, Wish, preserve, random_port, sequential
+from .nat.ports import (
+    KeepClass,
+    KeepParity,
+    PreserveElse,
+    RandomPort,
+    Sequential,
+    Wish,
+    preserve,
+    random_port,
+    sequential,
+)
+from .nat.rules import RuleError
+from .nat.unsolicited import Later, drop_syn, hold_syn, refuse_syn, unreachable_syn
 from .packet import Endpoint, Packet
 from .run import Run
 
@@ -32,25 +46,36 @@ __all__ = [
     "DEVICES",
     "Device",
     "Endpoint",
+    "Hairpin",
     "Host",
     "Internet",
+    "KeepClass",
+    "KeepParity",
+    "Later",
     "Link",
     "LinuxBehavior",
     "Masquerade",
     "Nat",
     "NatBehavior",
+    "Overloading",
     "Packet",
+    "PreserveElse",
+    "RandomPort",
     "RuleError",
     "Run",
     "Sequential",
     "Timeouts",
     "UnknownDevice",
     "WanInput",
+    "WhenFull",
     "Wish",
     "address_and_port_dependent",
     "address_dependent",
+    "arbitrary",
     "drop_syn",
     "endpoint_independent",
+    "hold_syn",
+    "paired",
     "preserve",
     "random_port",
     "refuse_syn",

@@ -44,21 +44,28 @@ class NotRunning(RuntimeError):
 
 @dataclass(eq=False)
 class Nat:
-    """A NAT or firewall: what is behind it has `lan` addresses, what is outside sees `address`."""
+    """A NAT or firewall: what is behind it has `lan` addresses, what is outside sees `addresses`."""
 
     net: Internet
     name: str
     behavior: Behavior
-    address: str
+    addresses: tuple[str, ...]
     lan: IPv4Network
     behind: Nat | None
     link: Link
     members: int = 0
 
     @property
+    def address(self) -> str:
+        """Its outside address; the first, if it has several."""
+        return self.addresses[0]
+
+    @property
     def translates(self) -> bool:
         """False for a firewall that leaves addresses alone."""
-        return not (isinstance(self.behavior, LinuxBehavior) and self.behavior.masquerade is Masquerade.NONE)
+        if isinstance(self.behavior, LinuxBehavior):
+            return self.behavior.masquerade is not Masquerade.NONE
+        return self.behavior.translate
 
     @property
     def gateway(self) -> str:
@@ -126,8 +133,10 @@ class Internet:
         """
         self._check_name(name)
         number = len(self.nats) + 1
-        address = behind.next_member() if behind else f"198.51.100.{number}"
-        nat = Nat(self, name, behavior, address, IPv4Network(lan or f"192.168.{number}.0/24"), behind, link or Link())
+        count = 1 if isinstance(behavior, LinuxBehavior) else behavior.addresses
+        addresses = tuple(behind.next_member() for _ in range(count)) if behind else self._public_addresses(count)
+        inside = IPv4Network(lan or f"192.168.{number}.0/24")
+        nat = Nat(self, name, behavior, addresses, inside, behind, link or Link())
         if not nat.translates:
             nat.lan = IPv4Network(lan or f"192.0.2.{16 * number}/28")
         self.nats[name] = nat
@@ -139,6 +148,13 @@ class Internet:
         address = behind.next_member() if behind else f"203.0.113.{10 + len(self.hosts)}"
         host = self.hosts[name] = Host(self, name, address, behind, link or Link())
         return host
+
+    def _public_addresses(self, count: int) -> tuple[str, ...]:
+        """The next unused public addresses for a NAT."""
+        used = sum(len(nat.addresses) for nat in self.nats.values() if nat.behind is None)
+        if used + count > 254:
+            raise ValueError(f"there are 254 public addresses for NATs, and {used} are in use")
+        return tuple(f"198.51.100.{used + number}" for number in range(1, count + 1))
 
     def _check_name(self, name: str) -> None:
         if name in self.hosts or name in self.nats:
@@ -196,7 +212,7 @@ def public_addresses(net: Internet, name: str) -> frozenset[str]:
 
 def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
     """A node's own address, and those inside that it does not translate."""
-    yield node.address if isinstance(node, Nat) else node._address
+    yield from node.addresses if isinstance(node, Nat) else (node._address,)
     if isinstance(node, Nat) and not node.translates:
         inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
         for inner in inside:

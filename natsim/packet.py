@@ -54,7 +54,8 @@ class Packet:
 
     `src` and `dst` are `Endpoint`s; `protocol` is "udp", "tcp" or "icmp".  TCP: `seq` and `ack` count modulo
     2**32, `window` is what goes on the wire (not yet scaled), `mss` and `wscale` are the options of a SYN, or
-    None.  ICMP: `icmp` is (type, code), and an error carries the packet it complains about in `quoted`.
+    None.  ICMP: `icmp` is (type, code); an error carries the packet it complains about in `quoted`, a query
+    has its identifier as the port of `src`, and the reply to it as the port of `dst`.
     """
 
     __slots__ = (
@@ -97,7 +98,11 @@ class Packet:
         self.quoted = quoted
 
     def rewritten(
-        self, src: Endpoint | None = None, dst: Endpoint | None = None, quoted: Packet | None = None
+        self,
+        src: Endpoint | None = None,
+        dst: Endpoint | None = None,
+        quoted: Packet | None = None,
+        payload: bytes | None = None,
     ) -> Packet:
         """The same packet (same `uid`) with other addresses: what a NAT sends on."""
         copy = Packet.__new__(Packet)
@@ -107,7 +112,7 @@ class Packet:
         copy.src = src or self.src
         copy.dst = dst or self.dst
         copy.ttl = self.ttl
-        copy.payload = self.payload
+        copy.payload = self.payload if payload is None else payload
         copy.flags = self.flags
         copy.seq = self.seq
         copy.ack = self.ack
@@ -122,6 +127,11 @@ class Packet:
     def is_initial_syn(self) -> bool:
         """A SYN without ACK: somebody opens a connection."""
         return self.protocol == TCP and self.flags & (SYN | ACK | RST) == SYN
+
+    @property
+    def is_icmp_error(self) -> bool:
+        """An ICMP message that complains about another packet; the others are queries and their replies."""
+        return self.protocol == ICMP and self.quoted is not None
 
     @property
     def segment_length(self) -> int:

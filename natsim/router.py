@@ -14,7 +14,7 @@ from .nat.verdict import Verdict
 from .packet import ICMP, TCP, Endpoint, Packet
 from .scheduler import Scheduler
 from .tcp import reset_for
-from .trace import ANSWERED, DROPPED, TRANSLATED, Trace
+from .trace import ANSWERED, DROPPED, HELD, TRANSLATED, Trace
 
 
 class Engine(Protocol):
@@ -23,6 +23,10 @@ class Engine(Protocol):
     def outbound(self, packet: Packet, now: int) -> Verdict: ...
 
     def inbound(self, packet: Packet, now: int) -> Verdict: ...
+
+    def overdue(self, now: int) -> list[Verdict]: ...
+
+    def reboot(self) -> None: ...
 
 
 class Cut:
@@ -136,10 +140,20 @@ class NatBox:
             self._trace.add(self.name, TRANSLATED, verdict.packet, verdict, packet)
             self._route(verdict.packet)
         else:
-            self._trace.add(self.name, ANSWERED if verdict.reply else DROPPED, packet, verdict)
+            action = HELD if verdict.until is not None else ANSWERED if verdict.reply else DROPPED
+            self._trace.add(self.name, action, packet, verdict)
         if verdict.reply is not None:
             self._trace.sent(self.name, verdict.reply)
             self._route(verdict.reply)
+        if verdict.until is not None:
+            self._clock.at(verdict.until, self._answer_overdue)
+
+    def _answer_overdue(self, _: None) -> None:
+        """Packets that the engine has held back get their answer."""
+        for verdict in self.engine.overdue(self._clock.now):
+            if verdict.reply is not None:
+                self._trace.sent(self.name, verdict.reply)
+                self._route(verdict.reply)
 
     def _route(self, packet: Packet) -> None:
         pipe = self.inside.get(packet.dst.address, self.outside)

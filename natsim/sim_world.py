@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from .aio.current import current_host
@@ -70,31 +70,31 @@ class SimWorld:
     def _build_nat(self, nat: Nat) -> None:
         box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address, nat.lan)
         self.boxes[nat.name] = box
-        box.outside = self._join(nat.name, nat.address, nat.behind, nat.link, box.receive_outside)
+        box.outside = self._join(nat.name, nat.addresses, nat.behind, nat.link, box.receive_outside)
 
     def _engine(self, nat: Nat) -> Engine:
         chance = self.clock.random(f"nat {nat.name}")
         if isinstance(nat.behavior, LinuxBehavior):
             return LinuxNat(nat.behavior, nat.address, chance)
-        return NatEngine(nat.behavior, nat.address, chance)
+        return NatEngine(nat.behavior, list(nat.addresses), chance)
 
     def _build_host(self, host: Host) -> None:
         sim = SimHost(self.clock, self.trace, host.name, self.address_of(host))
         self.hosts[host.name] = sim
-        sim.uplink = self._join(host.name, sim.address, host.behind, host.link, sim.receive)
+        sim.uplink = self._join(host.name, (sim.address,), host.behind, host.link, sim.receive)
         context = contextvars.copy_context()
         context.run(current_host.set, HostSockets(sim, self.loop.selector, self._resolve))
         self._contexts[host.name] = context
 
-    def _join(self, name: str, address: str, behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
+    def _join(self, name: str, addresses: Iterable[str], behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
         """Connect a node to the internet or to the NAT before it; returns its pipe upwards."""
         if behind is None:
-            self.router.routes[address] = self._pipe("internet", name, link, arrive)
+            self.router.routes |= dict.fromkeys(addresses, self._pipe("internet", name, link, arrive))
             return self._pipe(name, "internet", link, self.router.receive)
         box = self.boxes[behind.name]
-        box.inside[address] = self._pipe(behind.name, name, link, arrive)
-        if not behind.translates:  # what is inside a firewall is known by the same address above it
-            self._join(behind.name, address, behind.behind, behind.link, box.receive_outside)
+        box.inside |= dict.fromkeys(addresses, self._pipe(behind.name, name, link, arrive))
+        if not behind.translates:  # what is inside a firewall is known by the same addresses above it
+            self._join(behind.name, addresses, behind.behind, behind.link, box.receive_outside)
         return self._pipe(name, behind.name, link, box.receive_inside)
 
     def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:

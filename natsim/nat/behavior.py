@@ -1,29 +1,36 @@
 """The knobs of a NAT, in the RFCs' words.
 
 A behavior is a value: two NATs with equal behaviors act alike, and a behavior prints as the call that makes it.
-Four of its fields are small functions that you can write yourself:
+Five of its fields are small functions that you can write yourself, or choose by name:
 
 * `mapping` and `filtering` are *scopes*: a scope says how much of the remote endpoint a rule looks at.
-* `ports` proposes outside ports for a new mapping, best first (see `ports.py`).
-* `unsolicited_syn` answers a TCP SYN that nobody inside asked for.
+* `ports` proposes outside ports for a new mapping, best first (`ports.py`, `ports_rfc6056.py`, `port_blocks.py`).
+* `pooling` picks one of several outside addresses.
+* `unsolicited_syn` answers a TCP SYN that nobody inside asked for (`unsolicited.py`).
 
-Sources: RFC 4787 (UDP), RFC 5382 (TCP), RFC 7857 (both, updated).  Next: `engine.py`, which obeys these.
+Sources: RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 7857 (all of them, updated), RFC 6888 (carriers).
+Next: `engine.py`, which obeys these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, fields
+import enum
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import ip_address
 from typing import Any
 
-from ..packet import ACK, ICMP, RST, Endpoint, Packet
-from .ports import PortAssignment, preserve
+from ..packet import Endpoint
+from .ports import KeepClass, PortAssignment, PreserveElse, preserve, random_port, sequential
+from .spelling import Knobs, named
+from .unsolicited import SynPolicy, drop_syn, hold_syn, refuse_syn, unreachable_syn
 
 #: How much of the remote endpoint a rule looks at: everything that it returns equal for, it treats alike.
 Scope = Callable[[Endpoint], Hashable]
 
-#: What a NAT sends back for an unsolicited SYN: a packet, or None for silence.
-SynAnswer = Callable[[Packet], Packet | None]
+#: Which of the NAT's outside addresses a new mapping gets: (inside address, outside addresses, chance) -> address.
+Pooling = Callable[[str, Sequence[str], random.Random], str]
 
 
 # -- Scopes: RFC 4787 section 4.1 for mappings, section 5 for filters -------------------------------------------
@@ -44,71 +51,202 @@ def address_and_port_dependent(remote: Endpoint) -> Hashable:
     return remote
 
 
-# -- Answers to an unsolicited SYN: RFC 5382 REQ-4 ----------------------------------------------------------------
+# -- Pooling: RFC 4787 section 4.1, REQ-2 ------------------------------------------------------------------------
 
 
-def drop_syn(syn: Packet) -> Packet | None:
-    """Silence: the sender tries again, and a SYN from inside may meanwhile open the way."""
-    return None
+def paired(internal: str, pool: Sequence[str], chance: random.Random) -> str:
+    """An inside host always gets the same outside address."""
+    return pool[int(ip_address(internal)) % len(pool)]
 
 
-def refuse_syn(syn: Packet) -> Packet | None:
-    """A RST, as from a host without that service: the sender gives up at once (RFC 9293 section 3.10.7.1)."""
-    return Packet(
-        syn.protocol, syn.dst, syn.src, flags=RST | ACK, ack=(syn.seq + syn.segment_length) % 2**32, cause=syn.uid
-    )
+def arbitrary(internal: str, pool: Sequence[str], chance: random.Random) -> str:
+    """Any outside address, for each mapping anew."""
+    return chance.choice(pool)
 
 
-def unreachable_syn(syn: Packet) -> Packet | None:
-    """ICMP port unreachable (type 3 code 3), which a connecting socket takes for a refusal."""
-    return Packet(ICMP, Endpoint(syn.dst.address, 0), syn.src, icmp=(3, 3), quoted=syn, cause=syn.uid)
+# -- Choices -------------------------------------------------------------------------------------------------------
+
+
+class Hairpin(enum.Enum):
+    """What becomes of a packet from inside to the NAT's own outside address (RFC 4787 section 6)."""
+
+    NONE = "none"
+    EXTERNAL = "external"  # it comes back in from the *external* source, as REQ-9a wants it
+    INTERNAL = "internal"  # it comes back in from the inside source, which confuses who receives it
+
+
+class Overloading(enum.Enum):
+    """May two mappings have the same outside port at the same time?"""
+
+    NEVER = "never"  # RFC 4787 REQ-3
+    OTHER_DESTINATIONS = "other-destinations"  # if they are for different remotes: RFC 7857 section 3
+    ALWAYS = "always"  # "port overloading": the newest gets what comes in, against REQ-3
+
+
+class WhenFull(enum.Enum):
+    """What happens to a packet that needs a new mapping when there is no port left, or the host has its share."""
+
+    DROP = "drop"
+    ANSWER = "answer"  # drop it, and answer with ICMP type 3 code 13 (RFC 5508 REQ-8)
+    EVICT = "evict"  # throw out the mapping that was idle longest, against RFC 6888 REQ-11
+
+
+@dataclass(frozen=True)
+class Timeouts(Knobs):
+    """How long an idle session lives, in seconds, by protocol and state.  The defaults are the RFCs' least.
+
+    UDP (RFC 4787 REQ-5): `udp` after packets both ways.  Three special cases, each as `udp` unless given:
+    `udp_first` after a single packet, `udp_unreplied` while nothing has come back, `udp_well_known` towards remote
+    ports below 1024.
+    TCP (RFC 5382 REQ-5, RFC 7857 section 2): `tcp_opening` before both sides have sent a SYN, `tcp_established`,
+    `tcp_half_closed` after one FIN (as established, unless given), `tcp_closing` after both, `tcp_reset` after a RST.
+    ICMP queries (RFC 5508 REQ-2): `icmp`.
+    """
+
+    udp: float = 120
+    udp_first: float | None = None
+    udp_unreplied: float | None = None
+    udp_well_known: float | None = None
+    tcp_opening: float = 240
+    tcp_established: float = 7440
+    tcp_half_closed: float | None = None
+    tcp_closing: float = 240
+    tcp_reset: float = 240
+    icmp: float = 60
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            value = getattr(self, knob.name)
+            if value is None and knob.default is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+                raise ValueError(f"the timeout {knob.name} is a number of seconds from 0 up, not {value!r}")
 
 
 # -- The behavior --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Timeouts:
-    """How long idle table rows live, in seconds.  The defaults are the RFCs' least allowed values.
-
-    `udp`: RFC 4787 REQ-5.  `tcp_established`, `tcp_transitory` (opening or closing): RFC 5382 REQ-5.
-    """
-
-    udp: float = 120
-    tcp_established: float = 7440
-    tcp_transitory: float = 240
-
-
-@dataclass(frozen=True)
-class NatBehavior:
+class NatBehavior(Knobs):
     """How one NAT behaves.  The defaults make a NAT that lets peers meet (RFC 4787 and 5382, strict filter).
 
-    `hairpin`: packets from inside to the NAT's own outside address come back in, from the *external* source
-    (RFC 4787 REQ-9).  `refresh_inbound`: packets from outside keep a row alive too (REQ-6a).
+    mapping, filtering, ports, pooling, unsolicited_syn: functions, or their names ("address-dependent").
+    overloading, hairpin, when_full: see the enumerations; `hairpin=True` is `Hairpin.EXTERNAL`.
+    addresses: how many outside addresses the NAT has.
+    refresh_outbound, refresh_inbound: whose packets keep a session alive (RFC 4787 REQ-6, 6a).
+    port_hold: seconds for which an expired mapping's port is given to nobody else (RFC 6888 REQ-8).
+    max_mappings, max_mappings_per_host: limits (None: as many as there are ports).
+    translate: False makes a stateful firewall, which has filters and timers but leaves addresses alone.
+    alg: a "generic ALG", which rewrites the inside address wherever it stands in a payload (RFC 4787 REQ-10).
+    port_mapping: what hosts may ask the router for explicit mappings with: "nat-pmp", "pcp", "upnp".
 
-    >>> NatBehavior(mapping=address_and_port_dependent)
-    NatBehavior(mapping=address_and_port_dependent)
+    Raises TypeError for an unknown keyword and ValueError for an impossible value, with the nearest right one.
+
+    >>> NatBehavior(mapping="address-and-port-dependent", hairpin=True)
+    NatBehavior(mapping=address_and_port_dependent, hairpin=Hairpin.EXTERNAL)
+    >>> NatBehavior(maping=address_dependent)
+    Traceback (most recent call last):
+    ...
+    TypeError: a NatBehavior has no 'maping'; did you mean mapping, port_mapping?
     """
 
     mapping: Scope = endpoint_independent
     filtering: Scope = address_and_port_dependent
     ports: PortAssignment = preserve
-    unsolicited_syn: SynAnswer = drop_syn
-    hairpin: bool = False
+    overloading: Overloading = Overloading.NEVER
+    addresses: int = 1
+    pooling: Pooling = paired
+    unsolicited_syn: SynPolicy = drop_syn
+    hairpin: Hairpin = Hairpin.NONE
+    refresh_outbound: bool = True
     refresh_inbound: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
+    port_hold: float = 0
+    max_mappings: int | None = None
+    max_mappings_per_host: int | None = None
+    when_full: WhenFull = WhenFull.DROP
+    translate: bool = True
+    alg: bool = False
+    port_mapping: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            object.__setattr__(self, name, _chosen(name, getattr(self, name), choices))
+        if not isinstance(self.timeouts, Timeouts):
+            raise ValueError(f"timeouts are a Timeouts(...), not {self.timeouts!r}")
+        for name in ("addresses", "max_mappings", "max_mappings_per_host"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name} is a number from 1 up, not {value!r}")
+        if self.port_hold < 0:
+            raise ValueError(f"port_hold is in seconds, from 0 up, not {self.port_hold!r}")
+        object.__setattr__(self, "port_mapping", port_mapping_protocols(self.port_mapping))
 
     def __repr__(self) -> str:
-        defaults = {f.name: f.default for f in fields(self)} | {"timeouts": Timeouts()}
-        shown = (
-            f"{name}={rule_name(value)}"
-            for name, default in defaults.items()
-            if (value := getattr(self, name)) != default
-        )
-        return f"NatBehavior({', '.join(shown)})"
+        return shown_call(self)
+
+
+def port_mapping_protocols(names: Sequence[str]) -> tuple[str, ...]:
+    """The protocols of those names.  Raises ValueError with the nearest right one."""
+    known = {name: name for name in ("nat-pmp", "pcp", "upnp")}
+    return tuple(named("port_mapping", name, known) for name in ([names] if isinstance(names, str) else names))
+
+
+#: What can be chosen by name, for each field that can.
+CHOICES: dict[str, dict[str, Any]] = {
+    "mapping": {
+        "endpoint-independent": endpoint_independent,
+        "address-dependent": address_dependent,
+        "address-and-port-dependent": address_and_port_dependent,
+    },
+    "ports": {
+        "preserve": preserve,
+        "preserve-else-random": KeepClass(PreserveElse(random_port)),
+        "random": random_port,
+        "sequential": sequential,
+    },
+    "overloading": {choice.value: choice for choice in Overloading},
+    "pooling": {"paired": paired, "arbitrary": arbitrary},
+    "unsolicited_syn": {"drop": drop_syn, "rst": refuse_syn, "icmp": unreachable_syn, "hold": hold_syn},
+    "hairpin": {choice.value: choice for choice in Hairpin},
+    "when_full": {choice.value: choice for choice in WhenFull},
+}
+CHOICES["filtering"] = CHOICES["mapping"]
+
+#: Ready-made rules that are values, by the names under which `natsim` has them.
+_WELL_KNOWN = {random_port: "random_port", sequential: "sequential"}
+
+
+def _chosen(field_name: str, value: Any, choices: Mapping[str, Any]) -> Any:
+    """A setting as it was given, or by its name."""
+    if field_name == "hairpin" and isinstance(value, bool):
+        return Hairpin.EXTERNAL if value else Hairpin.NONE
+    if isinstance(next(iter(choices.values())), enum.Enum):
+        return value if value in choices.values() else named(field_name, value, choices)
+    return value if callable(value) else named(field_name, value, choices)
+
+
+def shown_call(behavior: Any) -> str:
+    """The constructor call of a behavior, with those settings that are not the defaults."""
+    shown = []
+    for knob in fields(behavior):
+        value = getattr(behavior, knob.name)
+        usual = knob.default_factory() if knob.default_factory is not MISSING else knob.default
+        if value != usual:
+            shown.append(f"{knob.name}={rule_name(value)}")
+    return f"{type(behavior).__name__}({', '.join(shown)})"
 
 
 def rule_name(rule: Any) -> str:
     """The name by which a rule is shown: that of its function, or its own words."""
+    if isinstance(rule, enum.Enum):
+        return str(rule)
+    if isinstance(rule, Timeouts):
+        return shown_call(rule)
     name = getattr(rule, "__name__", None)
-    return name if isinstance(name, str) else repr(rule)
+    if isinstance(name, str):
+        return name
+    try:
+        return _WELL_KNOWN.get(rule) or repr(rule)
+    except TypeError:  # a rule that cannot be hashed
+        return repr(rule)

@@ -10,15 +10,16 @@ import difflib
 from dataclasses import dataclass
 
 from .behavior import (
+    Hairpin,
     NatBehavior,
     Timeouts,
     address_and_port_dependent,
     address_dependent,
     endpoint_independent,
-    refuse_syn,
 )
 from .linux import LinuxBehavior, Masquerade, WanInput
 from .ports import random_port, sequential
+from .unsolicited import refuse_syn
 
 Behavior = NatBehavior | LinuxBehavior
 
@@ -106,7 +107,7 @@ DEVICES = {
             (
                 NatBehavior(
                     filtering=address_dependent,
-                    hairpin=True,
+                    hairpin=Hairpin.EXTERNAL,
                     timeouts=Timeouts(udp=300),
                 ),
             ),
@@ -115,7 +116,7 @@ DEVICES = {
         ),
         Device(
             "cgnat",
-            (LinuxBehavior(), NatBehavior(filtering=endpoint_independent, hairpin=True)),
+            (LinuxBehavior(), NatBehavior(filtering=endpoint_independent, hairpin=Hairpin.EXTERNAL)),
             "a home Linux router behind a carrier's NAT",
             "RFC 6888 REQ-1, 7 (the carrier's part)",
         ),

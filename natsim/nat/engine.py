@@ -2,100 +2,89 @@
 
 Theory of operation
 -------------------
-A NAT keeps two tables, as RFC 7857 does:
+A NAT keeps a table of **mappings**: an inside endpoint, and the outside endpoint under which the world knows it.
+Each mapping has **sessions**, one for each remote endpoint it has met.  (`table.py` has both, and how they are found.)
 
-* A **mapping** ties an inside endpoint to an outside endpoint of the NAT.  It is found from inside under the key
-  `(protocol, inside endpoint, scope of the destination)`: the *mapping scope* of the behavior decides whether a
-  second destination finds the same row (EIM) or makes a new one (ADM, APDM).  It is found from outside under
-  `(protocol, outside endpoint)`.
-* Each mapping has **sessions**, one for each remote endpoint it has met.  A packet from outside may enter if
-  somebody inside has already sent to a remote that the *filtering scope* cannot tell from its sender.
+*Outbound.*  A packet that belongs to a session goes by that session's mapping.  Otherwise the *mapping scope* of the
+behavior decides whether an existing mapping will do (EIM: any of this inside endpoint; ADM, APDM: only one for that
+remote address, or endpoint), or a new one is made (`allocation.py`: which address, which port).  The source is
+rewritten, and the session noted: whoever is inside has now spoken to that remote.
 
-Everything else follows.  Outbound: find or make the mapping, note the session, rewrite the source.  Inbound:
-find the mapping, ask the filter, rewrite the destination.  Rows die when all their sessions have been idle for
-longer than the behavior's timeout.
+*Inbound.*  The mapping is found by its outside endpoint.  The packet may enter if somebody inside has spoken to a
+remote that the *filtering scope* cannot tell from its sender.  The destination is rewritten.
 
-What is not here: choosing ports (`ports.py`), the states of TCP (`tcp_tracking.py`), ICMP errors (`icmp.py`),
-and Linux, which is another kind of NAT (`linux.py`).  Times are integer nanoseconds.
+*Time.*  Each packet that passes starts its session's timer again.  A row is gone when all its sessions are.
+
+Everything else is an exception to these three: packets to the NAT's own outside address turn round (hairpin), a SYN
+that nobody asked for may be answered (`unsolicited.py`), ICMP errors follow the packet that they quote (`icmp.py`),
+leases open a port for anybody (`leases.py`).  Linux is another kind of NAT (`linux.py`).
+
+Times are integer nanoseconds.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..packet import ICMP, TCP, Endpoint, Packet
+from ..packet import ICMP, RST, TCP, Endpoint, Packet
 from ..scheduler import nanoseconds
-from .behavior import NatBehavior, rule_name
+from .alg import rewrite_payload
+from .allocation import Allocator
+from .behavior import Hairpin, NatBehavior, rule_name
 from .icmp import translate_error
-from .ports import TRIES, RuleError, Wish
+from .rules import ask_scope, ask_syn_policy
+from .table import Mapping, NatTable, Session
 from .tcp_tracking import IN, OUT, Tracking, advance
+from .unsolicited import Later
 from .verdict import Rule, Verdict
 
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """What a mapping knows of one remote endpoint.  `opened`: somebody inside has sent to it."""
-
-    remote: Endpoint
-    expires: int
-    opened: bool = False
-    tracking: Tracking = Tracking.INIT
+if TYPE_CHECKING:
+    from .leases import Lease
 
 
-@dataclass(slots=True, eq=False)
-class Mapping:
-    """One row of the NAT table: `internal` is known outside as `external`, to those remotes that `scope` covers."""
+@dataclass(frozen=True)
+class HeldSyn:
+    """A SYN from outside that waits for a SYN from inside, and what it hears if none comes."""
 
-    protocol: str
-    internal: Endpoint
-    external: Endpoint
-    scope: Hashable
-    sessions: dict[Endpoint, Session] = field(default_factory=dict)
-
-    def alive(self, now: int) -> bool:
-        """True while any session has not expired."""
-        return any(session.expires > now for session in self.sessions.values())
-
-    def __str__(self) -> str:
-        return f"{self.protocol} {self.internal} <-> {self.external}"
+    syn: Packet
+    answer: Packet
+    until: int
 
 
 class NatEngine:
-    """One NAT of the RFC 4787 family, with one outside address.
+    """One NAT of the RFC 4787 family.
 
-    `outbound` and `inbound` take a packet as it arrives and return what becomes of it.
+    `outbound` and `inbound` take a packet as it arrives and return what becomes of it.  `external` is the outside
+    address, or all of them.
     """
 
-    def __init__(self, behavior: NatBehavior, external: str, chance: random.Random) -> None:
+    def __init__(self, behavior: NatBehavior, external: str | list[str], chance: random.Random) -> None:
         self.behavior = behavior
-        self.external = external
-        self._random = chance
-        self._previous_port = chance.randint(20_000, 40_000)
-        self._from_inside: dict[tuple[str, Endpoint, Hashable], Mapping] = {}
-        self._from_outside: dict[tuple[str, Endpoint], Mapping] = {}
+        self.addresses = [external] if isinstance(external, str) else list(external)
+        self.rows = NatTable()
+        self._allocator = Allocator(behavior, self.addresses, self.rows, chance)
+        self.leases = self._allocator.leases
+        self._held: dict[tuple[Endpoint, Endpoint], HeldSyn] = {}
 
     # -- Packets ---------------------------------------------------------------------------------------------------
 
     def outbound(self, packet: Packet, now: int) -> Verdict:
         """A packet from inside: give it an outside source."""
-        if packet.protocol == ICMP:
+        if packet.is_icmp_error:
             return self._error_outbound(packet, now)
         mapping, new = self._mapping_for(packet, now)
-        if mapping is None:
-            return Verdict(
-                Rule.PORTS_EXHAUSTED, "{} offered no free port for {}", (rule_name(self.behavior.ports), packet.src)
-            )
-        session = mapping.sessions.get(packet.dst)
-        if session is None or session.expires <= now:
-            session = mapping.sessions[packet.dst] = Session(packet.dst, now)
-        session.opened = True
-        self._track(session, packet, OUT, now)
+        if isinstance(mapping, Verdict):
+            return mapping
+        self._note(self.rows.open_session(mapping, packet.dst, now), packet, OUT, now)
         translated = packet.rewritten(src=mapping.external)
-        if packet.dst.address == self.external:
-            return self._hairpin(translated, mapping, now)
+        if self.behavior.alg:
+            translated = rewrite_payload(translated, mapping.internal, mapping.external)
+        if packet.is_initial_syn:
+            self._held.pop((packet.dst, mapping.external), None)  # now it is no longer unsolicited (RFC 5382 REQ-4)
+        if packet.dst.address in self.addresses:
+            return self._hairpin(packet, translated, mapping, now)
         if new:
             why = "new row {}: the mapping is {}, the port comes from {} (RFC 4787 section 4)"
             facts = (mapping, rule_name(self.behavior.mapping).replace("_", "-"), rule_name(self.behavior.ports))
@@ -104,154 +93,182 @@ class NatEngine:
 
     def inbound(self, packet: Packet, now: int) -> Verdict:
         """A packet from outside, addressed to the NAT: whose is it, and may it come in?"""
-        if packet.protocol == ICMP:
-            return translate_error(packet, self.mapping_outside(packet, now), None)
-        mapping = self._from_outside.get((packet.protocol, packet.dst))
-        if mapping is None or not mapping.alive(now):
+        if packet.is_icmp_error:
+            return translate_error(packet, self._mapping_of_error_from_outside(packet, now), None)
+        mapping = self._mapping_at(packet, now)
+        if mapping is None:
             why = "no row for {}: nobody inside uses that port (or the row has expired)"
-            return self._refuse(packet, Rule.NO_MAPPING, why, (packet.dst,), None)
+            return self._refuse(packet, Rule.NO_MAPPING, why, (packet.dst,), None, now)
         if not self._may_enter(mapping, packet.src, now):
             why = "no session of {} with {}; this NAT filters by {} (RFC 4787 section 5)"
-            facts = (
-                mapping.internal,
-                packet.src,
-                _FILTER_WORDS.get(rule_name(self.behavior.filtering), "its own rule"),
-            )
-            return self._refuse(packet, Rule.FILTERED, why, facts, mapping)
-        if self.behavior.refresh_inbound or packet.protocol == TCP:
-            session = mapping.sessions.get(packet.src)
-            if session is None or session.expires <= now:
-                session = mapping.sessions[packet.src] = Session(packet.src, now)
-            self._track(session, packet, IN, now)
+            words = _FILTER_WORDS.get(rule_name(self.behavior.filtering), "its own rule")
+            return self._refuse(packet, Rule.FILTERED, why, (mapping.internal, packet.src, words), mapping, now)
+        self._note(self.rows.open_session(mapping, packet.src, now), packet, IN, now)
         translated = packet.rewritten(dst=mapping.internal)
+        if self.behavior.alg:
+            translated = rewrite_payload(translated, mapping.external, mapping.internal)
         return Verdict(Rule.TRANSLATED, "by row {}", (mapping,), translated, row=mapping)
+
+    def overdue(self, now: int) -> list[Verdict]:
+        """What there is to say now of packets that were held: ask when a verdict's `until` has come."""
+        late = [key for key, held in self._held.items() if held.until <= now]
+        why = "no SYN from inside has matched it; answered after all (RFC 5382 REQ-4)"
+        return [Verdict(Rule.NO_MAPPING, why, reply=self._held.pop(key).answer) for key in late]
 
     def table(self, now: int) -> list[Mapping]:
         """The rows that are alive, oldest first."""
-        return [mapping for mapping in self._from_outside.values() if mapping.alive(now)]
+        return list(self.rows.rows(now))
+
+    def reboot(self) -> None:
+        """Forget every row, session and lease: the power was off."""
+        self.rows.clear()
+        self.leases.clear()
+        self._held.clear()
 
     # -- Mappings --------------------------------------------------------------------------------------------------
 
-    def _mapping_for(self, packet: Packet, now: int) -> tuple[Mapping | None, bool]:
-        """The mapping of an outbound packet, and whether it is new; None when no port is left."""
-        key = (packet.protocol, packet.src, self._mapping_scope(packet.dst))
-        mapping = self._from_inside.get(key)
-        if mapping is not None and mapping.alive(now):
-            return mapping, False
-        if mapping is not None:
-            self._forget(mapping)
-        port = self._choose_port(packet, now)
-        if port is None:
-            return None, False
-        mapping = Mapping(packet.protocol, packet.src, Endpoint(self.external, port), key[2])
-        self._from_inside[key] = mapping
-        self._from_outside[packet.protocol, mapping.external] = mapping
-        return mapping, True
+    def _mapping_for(self, packet: Packet, now: int) -> tuple[Mapping | Verdict, bool]:
+        """The mapping of an outbound packet, and whether it is new; a verdict when none can be made."""
+        found = self._existing_mapping(packet.protocol, packet.src, packet.dst, now)
+        if found is not None:
+            return found, False
+        scope = ask_scope(self.behavior, "mapping", packet.dst)
+        return self._allocator.new_mapping(packet, scope, now), True
 
-    def _mapping_scope(self, remote: Endpoint) -> Hashable:
-        scope = self.behavior.mapping(remote)
-        try:
-            hash(scope)
-        except TypeError:
-            name = rule_name(self.behavior.mapping)
-            raise RuleError(f"the mapping scope {name} returned {scope!r}; it must return something hashable") from None
-        return scope
+    def _existing_mapping(self, protocol: str, internal: Endpoint, remote: Endpoint, now: int) -> Mapping | None:
+        """That of their session; or of a lease; or one whose scope covers the remote."""
+        session = self.rows.session(protocol, internal, remote, now)
+        if session is not None:
+            return session.mapping
+        lease = self.leases.of_internal(protocol, internal, now)
+        if lease is not None:
+            return self._allocator.leased_mapping(lease, now)
+        return self.rows.inside(protocol, internal, ask_scope(self.behavior, "mapping", remote), now)
 
-    def _choose_port(self, packet: Packet, now: int) -> int | None:
-        """The first free port that the behavior's port assignment proposes."""
-        rule = self.behavior.ports
-        wish = Wish(packet.protocol, packet.src, packet.dst, self._previous_port, self._random)
-        proposals = rule(wish)
-        if not isinstance(proposals, Iterable):
-            raise RuleError(f"the port assignment {rule_name(rule)} returned {proposals!r}; it must yield ports")
-        for port in islice(proposals, TRIES):
-            if not isinstance(port, int) or not 0 < port < 65536:
-                raise RuleError(f"the port assignment {rule_name(rule)} proposed {port!r}; a port is 1 to 65535")
-            taken = self._from_outside.get((packet.protocol, Endpoint(self.external, port)))
-            if taken is not None and taken.alive(now):
-                continue
-            if taken is not None:
-                self._forget(taken)
-            self._previous_port = port
-            return port
-        return None
+    def _mapping_at(self, packet: Packet, now: int) -> Mapping | None:
+        """The mapping behind the outside endpoint that an inbound packet is for."""
+        lease = self.leases.of_external(packet.protocol, packet.dst, now)
+        if lease is not None:
+            return self._allocator.leased_mapping(lease, now)
+        scope = ask_scope(self.behavior, "mapping", packet.src)
+        return self.rows.outside(packet.protocol, packet.dst, scope, now)
 
-    def _forget(self, mapping: Mapping) -> None:
-        del self._from_inside[mapping.protocol, mapping.internal, mapping.scope]
-        del self._from_outside[mapping.protocol, mapping.external]
-
-    def mapping_inside(self, error: Packet, now: int) -> Mapping | None:
-        """The mapping that an ICMP error from inside is about: it quotes a packet as it arrived inside."""
-        quoted = error.quoted
-        if quoted is None:
-            return None
-        mapping = self._from_inside.get((quoted.protocol, quoted.dst, self._mapping_scope(quoted.src)))
-        return mapping if mapping is not None and mapping.alive(now) else None
-
-    def mapping_outside(self, error: Packet, now: int) -> Mapping | None:
-        """The mapping that an ICMP error from outside is about: it quotes a packet as it left the NAT."""
-        quoted = error.quoted
-        if quoted is None:
-            return None
-        mapping = self._from_outside.get((quoted.protocol, quoted.src))
-        return mapping if mapping is not None and mapping.alive(now) else None
+    def lease(self, lease: Lease, now: int) -> None:
+        """Enter a lease that was asked for; its row stands in the table from now on."""
+        self.leases.grant(lease)
+        self._allocator.leased_mapping(lease, now)
 
     # -- Filters ---------------------------------------------------------------------------------------------------
 
     def _may_enter(self, mapping: Mapping, remote: Endpoint, now: int) -> bool:
         """Has somebody inside sent to a remote that the filtering scope cannot tell from this one?"""
-        known = mapping.sessions.get(remote)
-        if known is not None and known.opened and known.expires > now:
+        if mapping.lease is not None and mapping.lease.expires > now and mapping.lease.admits(remote):
             return True
-        scope = self.behavior.filtering
-        wanted = scope(remote)
-        return any(s.opened and s.expires > now and scope(s.remote) == wanted for s in mapping.sessions.values())
+        return mapping.door_is_open(ask_scope(self.behavior, "filtering", remote), now)
 
     def _refuse(
-        self, packet: Packet, rule: Rule, why: str, facts: tuple[object, ...], mapping: Mapping | None
+        self, packet: Packet, rule: Rule, why: str, facts: tuple[object, ...], mapping: Mapping | None, now: int
     ) -> Verdict:
         """Drop a packet from outside, and answer it if it is a SYN and the behavior says so."""
-        answer = self.behavior.unsolicited_syn(packet) if packet.is_initial_syn else None
+        answer = ask_syn_policy(self.behavior, packet) if packet.is_initial_syn else None
         if answer is None:
             return Verdict(rule, why, facts, row=mapping)
-        if not isinstance(answer, Packet):
-            name = rule_name(self.behavior.unsolicited_syn)
-            raise RuleError(f"the SYN policy {name} returned {answer!r}; it must return a Packet or None")
+        if isinstance(answer, Later):
+            return self._hold(packet, answer, why, facts, mapping, now)
         why += "; this NAT answers a stray SYN by {} (RFC 5382 REQ-4)"
         return Verdict(rule, why, (*facts, rule_name(self.behavior.unsolicited_syn)), reply=answer, row=mapping)
 
-    def _hairpin(self, packet: Packet, mapping: Mapping, now: int) -> Verdict:
+    def _hold(
+        self, syn: Packet, later: Later, why: str, facts: tuple[object, ...], mapping: Mapping | None, now: int
+    ) -> Verdict:
+        """Keep quiet about a SYN for a while; a repetition of it does not begin the wait anew."""
+        key = (syn.src, syn.dst)
+        if key not in self._held:
+            self._held[key] = HeldSyn(syn, later.answer, now + nanoseconds(later.seconds))
+        why += "; held for {:g} s, in case that a SYN from inside matches it (RFC 5382 REQ-4)"
+        facts = (*facts, later.seconds)
+        return Verdict(Rule.SYN_HELD, why, facts, row=mapping, until=self._held[key].until)
+
+    # -- Round and back --------------------------------------------------------------------------------------------
+
+    def _hairpin(self, packet: Packet, translated: Packet, mapping: Mapping, now: int) -> Verdict:
         """A packet from inside to the NAT's own outside address (RFC 4787 section 6)."""
-        if not self.behavior.hairpin:
+        if self.behavior.hairpin is Hairpin.NONE:
             why = "{} is this NAT's own outside address, and it does not hairpin (RFC 4787 REQ-9)"
             return Verdict(Rule.NO_HAIRPIN, why, (packet.dst,), row=mapping)
-        verdict = self.inbound(packet, now)
-        if verdict.passed:
+        verdict = self.inbound(translated, now)
+        if verdict.packet is not None:
             verdict.rule = Rule.HAIRPINNED
+            if self.behavior.hairpin is Hairpin.INTERNAL:
+                verdict.packet = verdict.packet.rewritten(src=packet.src)
         elif verdict.reply is not None:
             verdict.reply = self.inbound(verdict.reply, now).packet  # the answer turns back here, too
         return verdict
 
     def _error_outbound(self, error: Packet, now: int) -> Verdict:
         """An ICMP error from inside, for the outside or, about a hairpinned packet, for the inside again."""
-        verdict = translate_error(error, self.mapping_inside(error, now), self.external)
-        if verdict.packet is not None and error.dst.address == self.external:
-            return translate_error(verdict.packet, self.mapping_outside(verdict.packet, now), None)
+        quoted = error.quoted
+        assert quoted is not None
+        mapping = self._existing_mapping(quoted.protocol, quoted.dst, quoted.src, now)
+        verdict = translate_error(error, mapping, self.addresses[0] if self.behavior.translate else None)
+        if verdict.packet is not None and error.dst.address in self.addresses:
+            error = verdict.packet
+            return translate_error(error, self._mapping_of_error_from_outside(error, now), None)
         return verdict
+
+    def _mapping_of_error_from_outside(self, error: Packet, now: int) -> Mapping | None:
+        """An ICMP error from outside quotes a packet as it left the NAT."""
+        quoted = error.quoted
+        assert quoted is not None
+        return self.rows.outside(quoted.protocol, quoted.src, ask_scope(self.behavior, "mapping", quoted.dst), now)
 
     # -- Timers ----------------------------------------------------------------------------------------------------
 
-    def _track(self, session: Session, packet: Packet, direction: str, now: int) -> None:
-        """A packet of this session has passed: note TCP's progress, and start its timer again."""
+    def _note(self, session: Session, packet: Packet, direction: str, now: int) -> None:
+        """A packet of this session passes: open its door, follow its TCP, start its timer again."""
+        fresh = session.expires <= now
+        if direction == OUT:
+            session.sent += 1
+            session.opened = True
+            scope = ask_scope(self.behavior, "filtering", session.remote)
+            session.mapping.doors.setdefault(scope, {})[session.remote] = session
+            refreshes = self.behavior.refresh_outbound
+        else:
+            session.received += 1
+            refreshes = self.behavior.refresh_inbound or packet.protocol == TCP
         if packet.protocol == TCP:
             session.tracking = advance(session.tracking, direction, packet.flags)
-        session.expires = now + self._lifetime(session, packet.protocol)
+        expires = now + nanoseconds(self._lifetime(session, packet))
+        if packet.protocol == TCP and packet.flags & RST and not fresh:
+            session.expires = min(session.expires, expires)  # a RST never lengthens a life (RFC 7857 section 7.1)
+        elif refreshes:
+            session.expires = expires
+        elif fresh:  # it may pass, but it keeps nothing alive that would have expired without it
+            session.expires = expires if direction == OUT else min(expires, session.mapping.expires())
 
-    def _lifetime(self, session: Session, protocol: str) -> int:
+    def _lifetime(self, session: Session, packet: Packet) -> float:
+        """How long this session may now be idle, in seconds."""
         timeouts = self.behavior.timeouts
-        if protocol != TCP:
-            return nanoseconds(timeouts.udp)
-        return nanoseconds(timeouts.tcp_established if session.tracking.established else timeouts.tcp_transitory)
+        if packet.protocol == ICMP:
+            return timeouts.icmp
+        if packet.protocol == TCP:
+            return {
+                Tracking.ESTABLISHED: timeouts.tcp_established,
+                Tracking.OUT_FIN: _first(timeouts.tcp_half_closed, timeouts.tcp_established),
+                Tracking.IN_FIN: _first(timeouts.tcp_half_closed, timeouts.tcp_established),
+                Tracking.BOTH_FIN: timeouts.tcp_closing,
+                Tracking.TRANS: timeouts.tcp_reset,
+            }.get(session.tracking, timeouts.tcp_opening)
+        if timeouts.udp_well_known is not None and session.remote.port < 1024:
+            return timeouts.udp_well_known
+        if session.received:
+            return timeouts.udp
+        unreplied = _first(timeouts.udp_unreplied, timeouts.udp)
+        return unreplied if session.sent > 1 else _first(timeouts.udp_first, unreplied)
+
+
+def _first(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
 
 
 _FILTER_WORDS = {

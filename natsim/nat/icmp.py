@@ -2,7 +2,8 @@
 
 An ICMP error quotes the packet that it is about, and the NAT must translate both: the addresses outside and
 those of the quotation.  An error never changes or refreshes a row (RFC 4787 REQ-12, RFC 5508 REQ-6).
-Queries (echo) are not here.  Called by `engine.py`.
+Queries (echo) are not here: they have an identifier for a port, and so a row like everybody else.  Called by
+`engine.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..packet import Endpoint, Packet
 from .verdict import Rule, Verdict
 
 if TYPE_CHECKING:
-    from .engine import Mapping
+    from .table import Mapping
 
 
 def translate_error(error: Packet, mapping: Mapping | None, external: str | None) -> Verdict:

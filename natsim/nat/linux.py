@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from ..packet import ACK, FIN, ICMP, RST, SYN, TCP, Endpoint, Packet
 from ..scheduler import nanoseconds
-from .behavior import refuse_syn
+from .unsolicited import refuse_syn
 from .verdict import Rule, Verdict
 
 
@@ -183,6 +183,15 @@ class LinuxNat:
                 return Verdict(Rule.FILTERED, why + "; and rejects it", facts, reply=self._local_answer(packet))
             case WanInput.ACCEPT:
                 return self._taken_locally(flow, packet, now)
+
+    def overdue(self, now: int) -> list[Verdict]:
+        """Linux holds no packet back, so there is never anything to say later."""
+        return []
+
+    def reboot(self) -> None:
+        """Forget every flow: the power was off."""
+        self._flows.clear()
+        self._by_source.clear()
 
     def table(self, now: int) -> list[Flow]:
         """The flows that are alive, oldest first."""

@@ -7,15 +7,19 @@ is free.  That is all, so your own is a few lines:
         while True:
             yield 40_000 + wish.random.randrange(365)
 
-A NAT that hears no free port in `TRIES` proposals has run out.  Sources: RFC 4787 section 4.2, RFC 6056.
-Next: `engine.py`, `NatEngine._choose_port`.
+A rule that must remember something keeps it in `wish.memory`, a dict that each NAT has for itself.  A NAT that hears
+no free port in `TRIES` proposals has run out.  Sources: RFC 4787 section 4.2, RFC 7857 section 9.
+
+Next: `ports_rfc6056.py` (ports that are hard to guess) and `port_blocks.py` (carriers); `engine.py` uses them all.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 from ..packet import Endpoint
 
@@ -28,31 +32,42 @@ TRIES = LAST_PORT - FIRST_PORT + 1
 
 @dataclass(frozen=True)
 class Wish:
-    """What a port assignment may look at: who wants to talk to whom, the port given last, and a source of chance."""
+    """What a port assignment may look at: who wants to talk to whom, the port given last, a source of chance, and
+    whatever this rule has remembered about this NAT."""
 
     protocol: str
     internal: Endpoint
     remote: Endpoint
     previous: int
     random: random.Random
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 PortAssignment = Callable[[Wish], Iterator[int]]
 
 
-class RuleError(Exception):
-    """A rule of a NAT returned nonsense; the message names the rule and what it returned."""
-
-
 def preserve(wish: Wish) -> Iterator[int]:
     """The port of the inside socket; if that is taken, the next free one above (RFC 4787 section 4.2.1)."""
-    return _upwards(wish.internal.port)
+    return upwards(wish.internal.port)
 
 
-def random_port(wish: Wish) -> Iterator[int]:
-    """Any port, at random, again until one is free (RFC 6056 algorithm 2)."""
-    while True:
-        yield wish.random.randint(FIRST_PORT, LAST_PORT)
+@dataclass(frozen=True)
+class RandomPort:
+    """Any port from `first` to `last`, at random, again until one is free (RFC 6056 algorithm 2)."""
+
+    first: int = FIRST_PORT
+    last: int = LAST_PORT
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first <= self.last < 65536:
+            raise ValueError(f"a range of ports lies within 1 to 65535: {self.first} to {self.last}")
+
+    def __call__(self, wish: Wish) -> Iterator[int]:
+        while True:
+            yield wish.random.randint(self.first, self.last)
+
+
+random_port = RandomPort()
 
 
 @dataclass(frozen=True)
@@ -61,21 +76,65 @@ class Sequential:
 
     step: int = 1
 
+    def __post_init__(self) -> None:
+        if not self.step:
+            raise ValueError("a sequence of ports needs a step; 0 would offer the same port for ever")
+
     def __call__(self, wish: Wish) -> Iterator[int]:
-        return _upwards(wish.previous + self.step, self.step)
+        return upwards(wish.previous + self.step, self.step)
 
 
 sequential = Sequential()
 
 
-def _upwards(port: int, step: int = 1) -> Iterator[int]:
-    """`port`, `port + step`, ... and round again in the range of ports that NATs hand out.
+# -- Rules that change another rule -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PreserveElse:
+    """The port of the inside socket; if that is taken, what `otherwise` says (RFC 7857 section 9)."""
+
+    otherwise: PortAssignment = random_port
+
+    def __call__(self, wish: Wish) -> Iterator[int]:
+        if wish.internal.port:
+            yield wish.internal.port
+        yield from self.otherwise(wish)
+
+
+@dataclass(frozen=True)
+class KeepParity:
+    """Of what `rule` proposes, only ports as even or odd as the inside port (RFC 4787 REQ-4, for RTP's sake)."""
+
+    rule: PortAssignment = random_port
+
+    def __call__(self, wish: Wish) -> Iterator[int]:
+        return (port for port in islice(self.rule(wish), TRIES) if port % 2 == wish.internal.port % 2)
+
+
+@dataclass(frozen=True)
+class KeepClass:
+    """Of what `rule` proposes, only ports in the class of the inside port (RFC 4787 REQ-3a).
+
+    The classes are 1 to 1023 and 1024 to 65535; a low port that is taken gets another low one, at random.
+    """
+
+    rule: PortAssignment = random_port
+
+    def __call__(self, wish: Wish) -> Iterator[int]:
+        if 0 < wish.internal.port < FIRST_PORT:
+            return PreserveElse(RandomPort(1, FIRST_PORT - 1))(wish)
+        return (port for port in islice(self.rule(wish), TRIES) if port >= FIRST_PORT)
+
+
+def upwards(port: int, step: int = 1, first: int = FIRST_PORT, last: int = LAST_PORT) -> Iterator[int]:
+    """`port`, `port + step`, ... and round again from `first` to `last`.
 
     A first port below that range (a preserved 80, say) is proposed once, as it is.
     """
-    if port < FIRST_PORT:
+    if 0 < port < first:
         yield port
-    span = LAST_PORT - FIRST_PORT + 1
+    span = last - first + 1
     while True:
-        yield FIRST_PORT + (port - FIRST_PORT) % span
+        yield first + (port - first) % span
         port += step

@@ -10,7 +10,7 @@ Next: `engine.py` and `linux.py`, which make verdicts.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..packet import Packet
 
@@ -26,6 +26,7 @@ class Rule(enum.Enum):
     SYN_HELD = "stray SYN held"
     TAKEN_LOCALLY = "taken by the NAT itself"
     PORTS_EXHAUSTED = "no port left"
+    LIMIT = "limit reached"
     NO_HAIRPIN = "no hairpinning"
     INVALID = "invalid"
 
@@ -44,7 +45,8 @@ class Verdict:
     packet: Packet | None = None
     reply: Packet | None = None
     row: object | None = None
-    new: bool = field(default=False)
+    new: bool = False
+    until: int | None = None
 
     @property
     def passed(self) -> bool:

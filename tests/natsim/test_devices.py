@@ -88,5 +88,5 @@ def test_three_layers_of_nat_are_built_from_the_host_outwards() -> None:
 
 def test_a_behavior_can_stand_for_a_device() -> None:
     net = natsim.two_nats(natsim.NatBehavior(hairpin=True), LinuxBehavior())
-    assert repr(net.nat_a.behavior) == "NatBehavior(hairpin=True)"
+    assert repr(net.nat_a.behavior) == "NatBehavior(hairpin=Hairpin.EXTERNAL)"
     assert net.nat_b.behavior == LinuxBehavior()
