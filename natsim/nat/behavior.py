@@ -147,7 +147,7 @@ class NatBehavior(Knobs):
     >>> NatBehavior(maping=address_dependent)
     Traceback (most recent call last):
     ...
-    TypeError: a NatBehavior has no 'maping'; did you mean mapping, port_mapping?
+    TypeError: a NatBehavior has no 'maping'; did you mean mapping, port_mapping, max_mappings?
     """
 
     mapping: Scope = endpoint_independent
