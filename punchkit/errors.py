@@ -84,6 +84,13 @@ class PeerGone(PunchkitError):
     todo = "Ask whether it is still running, and start both sides again"
 
 
+class NoAnswer(PunchkitError):
+    """A request was sent as often as its protocol says, and nobody answered."""
+
+    what = "no answer came"
+    todo = "Check the address, and that no firewall in between drops UDP"
+
+
 class ProtocolError(PunchkitError):
     """Somebody sent bytes that do not follow the protocol."""
 
