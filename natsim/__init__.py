@@ -25,6 +25,7 @@ from .nat.behavior import (
 )
 from .nat.devices import DEVICES, Device, UnknownDevice
 from .nat.linux import LinuxBehavior, Masquerade, WanInput
+from .nat.port_blocks import BulkBlocks, DeterministicBlocks
 from .nat.ports import (
     KeepClass,
     KeepParity,
@@ -36,15 +37,20 @@ from .nat.ports import (
     random_port,
     sequential,
 )
+from .nat.ports_rfc6056 import DoubleHash, RandomIncrements, SimpleHash, SimplePortRandomization
+from .nat.predict import Prediction, predict
 from .nat.rules import RuleError
 from .nat.unsolicited import Later, drop_syn, hold_syn, refuse_syn, unreachable_syn
 from .packet import Endpoint, Packet
 from .run import Run
 
 __all__ = [
+    "BulkBlocks",
     "DEFAULT_DELAY",
     "DEVICES",
+    "DeterministicBlocks",
     "Device",
+    "DoubleHash",
     "Endpoint",
     "Hairpin",
     "Host",
@@ -59,11 +65,15 @@ __all__ = [
     "NatBehavior",
     "Overloading",
     "Packet",
+    "Prediction",
     "PreserveElse",
+    "RandomIncrements",
     "RandomPort",
     "RuleError",
     "Run",
     "Sequential",
+    "SimpleHash",
+    "SimplePortRandomization",
     "Timeouts",
     "UnknownDevice",
     "WanInput",
@@ -76,6 +86,7 @@ __all__ = [
     "endpoint_independent",
     "hold_syn",
     "paired",
+    "predict",
     "preserve",
     "random_port",
     "refuse_syn",

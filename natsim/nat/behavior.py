@@ -23,6 +23,7 @@ from typing import Any
 
 from ..packet import Endpoint
 from .ports import KeepClass, PortAssignment, PreserveElse, preserve, random_port, sequential
+from .ports_rfc6056 import DoubleHash, RandomIncrements, SimpleHash, SimplePortRandomization
 from .spelling import Knobs, named
 from .unsolicited import SynPolicy, drop_syn, hold_syn, refuse_syn, unreachable_syn
 
@@ -204,6 +205,10 @@ CHOICES: dict[str, dict[str, Any]] = {
         "preserve-else-random": KeepClass(PreserveElse(random_port)),
         "random": random_port,
         "sequential": sequential,
+        "simple-random": SimplePortRandomization(),
+        "simple-hash": SimpleHash(),
+        "double-hash": DoubleHash(),
+        "random-increments": RandomIncrements(),
     },
     "overloading": {choice.value: choice for choice in Overloading},
     "pooling": {"paired": paired, "arbitrary": arbitrary},
