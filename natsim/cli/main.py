@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from natsim.cli import demo
-from natsim.nat.devices import DEVICES, UnknownDevice
+from natsim.cli import demo, devices, matrix
+from natsim.nat.devices import UnknownDevice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,17 +38,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="natsim", description="A simulated internet of hosts, NATs and firewalls.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo.add(commands)
-    devices = commands.add_parser("devices", help="the NATs that have a name, and how they are known")
-    devices.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    devices.set_defaults(run=_devices)
+    matrix.add(commands)
+    devices.add(commands)
     return parser
-
-
-def _devices(options: argparse.Namespace) -> int:
-    if options.json:
-        known = [{"name": d.name, "about": d.about, "source": d.source} for d in DEVICES.values()]
-        print(json.dumps({"devices": known}))
-        return 0
-    for device in DEVICES.values():
-        print(f"{device.name:16} {device.about}\n{'':16} source: {device.source}")
-    return 0
