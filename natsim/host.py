@@ -13,8 +13,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .link import Pipe
+from .link import DF_SET, Pipe
+from .multicast import Groups, is_multicast
 from .packet import ICMP, RST, TCP, UDP, Endpoint, Packet
+from .reassembly import Reassembly
 from .scheduler import MILLISECOND, Scheduler
 from .tcp import TcpConnection, reset_for
 from .trace import ANSWERED, DELIVERED, DROPPED, Trace
@@ -27,10 +29,14 @@ LOOPBACK_DELAY = MILLISECOND // 100
 
 ANY = "0.0.0.0"
 
+#: From which TCP draws its segment size on a link without a limit.
+ETHERNET_MTU = 1500
+
 #: ICMP errors that a connected datagram socket hears of, as on Linux: those that no waiting will cure.
 UDP_ERRORS = {
     (3, 2): errno.ENOPROTOOPT,
     (3, 3): errno.ECONNREFUSED,
+    (3, 4): errno.EMSGSIZE,
     (3, 9): errno.ENETUNREACH,
     (3, 10): errno.EHOSTUNREACH,
     (3, 13): errno.EHOSTUNREACH,
@@ -107,8 +113,10 @@ class SimHost:
         #: The world is over: what is closed now is closed without a word.
         self.silent = False
         self.clock = clock
+        self.groups = Groups()
         self.chance = clock.random(f"host {name}")
         self._trace = trace
+        self._reassembly = Reassembly(clock, trace, name)
         self._ports: dict[tuple[str, int], list[Binding]] = {}
         self._slots: dict[tuple[Endpoint, Endpoint], Slot] = {}
         self._backlogs: dict[Endpoint, list[Backlog]] = {}
@@ -155,7 +163,7 @@ class SimHost:
     # -- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, packet: Packet) -> None:
-        """Put a new packet on its way."""
+        """Put a new packet on its way.  EMSGSIZE for one that is larger than the link takes, and that has DF set."""
         if self.silent:
             return
         self._trace.sent(self.name, packet)
@@ -163,14 +171,21 @@ class SimHost:
             self.clock.after(LOOPBACK_DELAY, self.receive, packet)
         elif self.uplink is None:
             self._trace.add(self.name, DROPPED, packet, "NO LINK: this host is connected to nothing")
-        else:
+        elif self.uplink.takes(packet):
             self.uplink.carry(packet)
+        elif packet.df:
+            self._trace.add(self.name, DROPPED, packet, DF_SET)
+            raise os_error(errno.EMSGSIZE)
+        else:
+            self.uplink.carry_fragments(packet, self.name)
 
     # -- Receiving -------------------------------------------------------------------------------------------------
 
     def receive(self, packet: Packet) -> None:
         """A packet has arrived: find its socket."""
-        if packet.protocol == TCP:
+        if packet.fragment is not None:
+            self._reassembly.receive(packet, self.receive)
+        elif packet.protocol == TCP:
             self._receive_tcp(packet)
         elif packet.protocol == UDP:
             self._receive_udp(packet)
@@ -178,6 +193,9 @@ class SimHost:
             self._receive_error(packet)
 
     def _receive_udp(self, packet: Packet) -> None:
+        if is_multicast(packet.dst.address):
+            self._receive_multicast(packet)
+            return
         holders = self._ports.get((UDP, packet.dst.port), ())
         # A socket connected to this very sender comes before one that hears everybody; then the exact address counts.
         for remote in (packet.src, None):
@@ -191,6 +209,17 @@ class SimHost:
         self._trace.add(self.name, ANSWERED, packet, reason)
         source, target = Endpoint(packet.dst.address, 0), Endpoint(packet.src.address, 0)
         self.send(Packet(ICMP, source, target, icmp=(3, 3), quoted=packet, cause=packet.uid))
+
+    def _receive_multicast(self, packet: Packet) -> None:
+        """For every socket of that port, if any has joined the group; otherwise nobody complains (RFC 1122 3.2.2)."""
+        holders = self._ports.get((UDP, packet.dst.port), []) if packet.dst.address in self.groups else []
+        listeners = [binding for binding in holders if binding.local.address == ANY]
+        if not listeners:
+            self._trace.add(self.name, DROPPED, packet, "MULTICAST: nobody here listens to that group and port")
+            return
+        self._trace.add(self.name, DELIVERED, packet)
+        for binding in listeners:
+            binding.user.datagram(packet)
 
     def _receive_error(self, packet: Packet) -> None:
         """An ICMP error: tell the socket that sent what it quotes."""
@@ -220,7 +249,7 @@ class SimHost:
         old = self._slots.get(key)
         if old is not None and not old.connection.closed:
             raise os_error(errno.EADDRNOTAVAIL)
-        connection = TcpConnection(binding.local, remote, self._isn())
+        connection = TcpConnection(binding.local, remote, self._isn(), mss=self._mss())
         slot = self._slots[key] = Slot(connection, binding, user)
         connection.open(self.clock.now)
         self.flush(slot)
@@ -286,7 +315,7 @@ class SimHost:
             self._trace.add(self.name, DROPPED, syn, "BACKLOG FULL: too many connections wait to be accepted")
             return
         self._trace.add(self.name, DELIVERED, syn)
-        connection = TcpConnection.accept(syn, self._isn(), self.clock.now)
+        connection = TcpConnection.accept(syn, self._isn(), self.clock.now, mss=self._mss())
         parent = backlog.binding
         binding = Binding(TCP, syn.dst, parent.user, parent.reuse_address, parent.reuse_port)
         self._ports.setdefault((TCP, syn.dst.port), []).append(binding)
@@ -352,6 +381,11 @@ class SimHost:
 
     def _isn(self) -> int:
         return self.chance.randrange(2**32)
+
+    def _mss(self) -> int:
+        """The largest segment that this host's link takes in one piece (RFC 9293 section 3.7.1)."""
+        mtu = self.uplink.mtu if self.uplink is not None else None
+        return (mtu or ETHERNET_MTU) - 40
 
 
 def _is_loopback(address: str) -> bool:

@@ -93,6 +93,11 @@ class Host:
         """Its own IP address, in the world that runs now (or will run)."""
         return self.net.world.address_of(self) if self.net.world else self._address
 
+    @property
+    def gateway(self) -> str | None:
+        """The inside address of the router before it, as its routing table says; None for a public host."""
+        return self.behind.gateway if self.behind is not None else None
+
     def start(self, program: Awaitable[T], name: str | None = None) -> asyncio.Task[T]:
         """Run an awaitable on this host, at once and in the background; await the task for its result."""
         if self.net.world is None:
@@ -189,6 +194,12 @@ class Internet:
     def heal(self, one: str, other: str) -> None:
         """Undo `cut`."""
         self._running().heal(one, other)
+
+    def reboot(self, name: str) -> None:
+        """Take a NAT's power away for a moment: it forgets every row, session and lease, and announces that it has."""
+        if name not in self.nats:
+            raise ValueError(f"this internet has no NAT {name!r}; it has {', '.join(self.nats) or 'none'}")
+        self._running().reboot(self.nats[name])
 
     def _running(self) -> World:
         if self.world is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .aio.wall_loop import WallLoop
 
 if TYPE_CHECKING:
-    from .internet import Host, Internet
+    from .internet import Host, Internet, Nat
     from .trace import Trace
 
 T = TypeVar("T")
@@ -56,3 +56,7 @@ class LoopbackWorld:
 
     def heal(self, one: str, other: str) -> None:
         """There is never a cut to heal."""
+
+    def reboot(self, nat: Nat) -> None:
+        """There is no NAT between a machine and itself."""
+        raise RuntimeError(f'the loopback world has no NATs, so {nat.name} cannot be rebooted; use world="sim"')

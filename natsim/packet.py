@@ -1,14 +1,16 @@
 """What travels: endpoints and packets.
 
 What lives here: `Endpoint`, an address with a port, and `Packet`, one IP packet with the fields that a NAT
-or a TCP looks at.  What does not: anything that decides (see `nat/` and `tcp.py`) or moves (see `link.py`).
+or a TCP looks at.  What does not: anything that decides (see `nat/` and `tcp.py`), moves (see `link.py`) or cuts
+packets into fragments (see `fragmentation.py`).
 
 Two rules of this file:
 
 1. A packet is never changed once it is sent, except for `ttl`, which routers count down.  A NAT makes a
    translated *copy* (`Packet.rewritten`), so the trace can keep the packet before and after for ever.
 2. A copy keeps the `uid`: the packet that leaves alice and the one that reaches bob are two pictures of one
-   packet.  A *reply* (a RST, an ICMP error) is a new packet whose `cause` is the uid that provoked it.
+   packet.  A *reply* (a RST, an ICMP error) is a new packet whose `cause` is the uid that provoked it.  So is every
+   fragment of a packet but the first, which keeps the uid.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 _FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "."))
 
 UDP, TCP, ICMP = "udp", "tcp", "icmp"
+
+#: Bytes of an IPv4 header; nothing here has IP options.
+IP_HEADER = 20
 
 
 class Endpoint(NamedTuple):
@@ -40,6 +45,18 @@ class Endpoint(NamedTuple):
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
+class Fragment(NamedTuple):
+    """Which part of an IP datagram a packet is (RFC 791 section 3.1).
+
+    `identification` is the same in all fragments of a datagram.  `offset` counts the bytes of the datagram before this
+    part, without the IP header; `more` is False in the last fragment.
+    """
+
+    identification: int
+    offset: int
+    more: bool
+
+
 def flag_text(flags: int) -> str:
     """TCP flags as tcpdump writes them.
 
@@ -56,11 +73,15 @@ class Packet:
     2**32, `window` is what goes on the wire (not yet scaled), `mss` and `wscale` are the options of a SYN, or
     None.  ICMP: `icmp` is (type, code); an error carries the packet it complains about in `quoted`, a query
     has its identifier as the port of `src`, and the reply to it as the port of `dst`.
+
+    `df` is the IP header's "don't fragment".  A packet that is a part of a datagram has a `fragment`.  In all parts
+    but the first there is no header of the protocol: their ports are 0, and `payload` is all that they carry.
     """
 
     __slots__ = (
         "uid", "cause", "protocol", "src", "dst", "ttl", "payload",
         "flags", "seq", "ack", "window", "mss", "wscale", "icmp", "quoted",
+        "df", "fragment",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +101,8 @@ class Packet:
         quoted: Packet | None = None,
         ttl: int = 64,
         cause: int | None = None,
+        df: bool = False,
+        fragment: Fragment | None = None,
     ) -> None:
         self.uid = 0  # given by the trace when the packet is sent, so that runs number alike
         self.cause = cause
@@ -96,6 +119,8 @@ class Packet:
         self.wscale = wscale
         self.icmp = icmp
         self.quoted = quoted
+        self.df = df
+        self.fragment = fragment
 
     def rewritten(
         self,
@@ -121,6 +146,8 @@ class Packet:
         copy.wscale = self.wscale
         copy.icmp = self.icmp
         copy.quoted = quoted or self.quoted
+        copy.df = self.df
+        copy.fragment = self.fragment
         return copy
 
     @property
@@ -132,6 +159,22 @@ class Packet:
     def is_icmp_error(self) -> bool:
         """An ICMP message that complains about another packet; the others are queries and their replies."""
         return self.protocol == ICMP and self.quoted is not None
+
+    @property
+    def is_later_fragment(self) -> bool:
+        """A part of a datagram without its beginning, and so without ports."""
+        return self.fragment is not None and self.fragment.offset > 0
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire, IP header included.  An ICMP error quotes as little as it may (RFC 792): 28 bytes."""
+        if self.is_later_fragment:
+            return IP_HEADER + len(self.payload)
+        if self.protocol == TCP:
+            options = 4 * (self.mss is not None) + 4 * (self.wscale is not None)
+            return IP_HEADER + 20 + options + len(self.payload)
+        quoted = IP_HEADER + 8 if self.quoted is not None else 0
+        return IP_HEADER + 8 + quoted + len(self.payload)
 
     @property
     def segment_length(self) -> int:
@@ -146,5 +189,8 @@ class Packet:
                 what += f" ack={self.ack}"
         elif self.icmp:
             what = f"icmp {self.icmp[0]}/{self.icmp[1]}"
+        if self.fragment is not None:
+            identification, offset, more = self.fragment
+            what += f" fragment {identification}@{offset}{'+' if more else ''}"
         size = f" {len(self.payload)} bytes" if self.payload else ""
         return f"<#{self.uid} {what} {self.src} > {self.dst}{size}>"

@@ -1,7 +1,8 @@
 """Routers of the simulator: the one that is "the internet", and the one that has a NAT in it.
 
-Both pass packets from pipe to pipe and count the TTL down.  What a NAT decides is not here but in `nat/`: this file
-only carries its verdicts out, and writes them into the trace.  Next: `host.py`.
+Both pass packets from pipe to pipe, count the TTL down, and cut what is too large for the next pipe
+(`fragmentation.py`).  What a NAT decides is not here but in `nat/`: this file only carries its verdicts out, and writes
+them into the trace.  Next: `host.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from .link import Pipe
+from .host import SimHost
+from .link import DF_SET, Pipe
+from .multicast import is_multicast
 from .nat.verdict import Verdict
-from .packet import ICMP, TCP, Endpoint, Packet
+from .packet import ICMP, TCP, UDP, Endpoint, Packet
+from .reassembly import Reassembly
 from .scheduler import Scheduler
 from .tcp import reset_for
 from .trace import ANSWERED, DROPPED, HELD, TRANSLATED, Trace
@@ -58,7 +62,7 @@ class Router:
         """Pass a packet on towards its destination."""
         for cut in self.cuts:
             if cut.hits(packet):
-                self._end(packet, cut, reset_for(packet) if cut.how == "reset" and packet.protocol == TCP else None)
+                self._end(packet, cut, tcp_reset(packet) if cut.how == "reset" else None)
                 return
         packet.ttl -= 1
         pipe = self.routes.get(packet.dst.address)
@@ -66,8 +70,12 @@ class Router:
             self._end(packet, EXPIRED, icmp_error(self.address, packet, 11, 0))
         elif pipe is None:
             self._end(packet, "NO ROUTE: the internet knows no such address", icmp_error(self.address, packet, 3, 0))
-        else:
+        elif pipe.takes(packet):
             pipe.carry(packet)
+        elif packet.df:
+            self._end(packet, DF_SET, icmp_error(self.address, packet, 3, 4))
+        else:
+            pipe.carry_fragments(packet, self.name)
 
     def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
         back = self.routes.get(reply.dst.address) if reply else None
@@ -80,11 +88,20 @@ class Router:
 class NatBox:
     """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside.
 
-    `external` is its address outside; inside it is the first address of `lan`.
+    `external` is its address outside; inside it is the first address of `lan`.  `reassembles`: whatever passes is put
+    together first, for an engine that knows no fragments.  `stack` is the router's own TCP/IP on the LAN, if it runs
+    programs: what is for the router itself, and multicast, goes there.
     """
 
     def __init__(
-        self, trace: Trace, clock: Scheduler, name: str, engine: Engine, external: str, lan: IPv4Network
+        self,
+        trace: Trace,
+        clock: Scheduler,
+        name: str,
+        engine: Engine,
+        external: str,
+        lan: IPv4Network,
+        reassembles: bool = False,
     ) -> None:
         self.name = name
         self.engine = engine
@@ -93,17 +110,23 @@ class NatBox:
         self.gateway = str(lan[1])
         self.outside: Pipe | None = None
         self.inside: dict[str, Pipe] = {}
+        self.stack: SimHost | None = None
         self._trace = trace
         self._clock = clock
+        self._reassembly = Reassembly(clock, trace, name) if reassembles else None
         self._in_lan: dict[str, bool] = {}
 
     def receive_inside(self, packet: Packet) -> None:
         """A packet from the LAN: to a neighbour as it is, to the world through the NAT."""
-        neighbour = self.inside.get(packet.dst.address)
-        if neighbour is not None:
-            neighbour.carry(packet)
+        if packet.fragment is not None and self._reassembly is not None:
+            self._reassembly.receive(packet, self.receive_inside)
+        elif packet.dst.address in self.inside:
+            if self._may_go(packet, packet):
+                self._route(packet)
+        elif self.stack is not None and self._is_mine(packet):
+            self.stack.receive(packet)
         elif packet.dst.address == self.gateway:
-            answer = reset_for(packet) if packet.protocol == TCP else icmp_error(self.gateway, packet, 3, 3)
+            answer = tcp_reset(packet) if packet.protocol == TCP else icmp_error(self.gateway, packet, 3, 3)
             self._end(packet, "PORT CLOSED: this router itself has no such service", answer)
         elif self._is_local(packet.dst.address):
             self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, 3, 1))
@@ -111,11 +134,46 @@ class NatBox:
             self._end(packet, EXPIRED, icmp_error(self.gateway, packet, 11, 0))
         else:
             packet.ttl -= 1
-            self._carry_out(packet, self.engine.outbound(packet, self._clock.now))
+            verdict = self.engine.outbound(packet, self._clock.now)
+            self._carry_out(packet, verdict)
+            for held, its_verdict in verdict.released:
+                self._carry_out(held, its_verdict)
+
+    def send_inside(self, packet: Packet) -> None:
+        """A packet from the router's own programs: to one host of the LAN, or to all of them."""
+        if is_multicast(packet.dst.address):
+            pipes = dict.fromkeys(pipe for address, pipe in self.inside.items() if self._is_local(address))
+            for number, pipe in enumerate(pipes):
+                copy = packet.rewritten()
+                if number:  # each arrives by itself, so each needs a number of its own
+                    copy.cause = packet.uid
+                    self._trace.sent(self.name, copy)
+                pipe.carry(copy)
+        elif packet.dst.address in self.inside:
+            self._route(packet)
+        else:
+            self._trace.add(self.name, DROPPED, packet, "NO HOST: the router's own programs speak to its LAN only")
+
+    def _is_mine(self, packet: Packet) -> bool:
+        """Is this for the router's own programs?"""
+        to = packet.dst.address
+        return to == self.gateway or (packet.protocol == UDP and is_multicast(to))
 
     def receive_outside(self, packet: Packet) -> None:
-        """A packet from the world.  Its TTL counts only if it goes further than to this router."""
+        """A packet from the world."""
+        if is_multicast(packet.dst.address):
+            self._trace.add(self.name, DROPPED, packet, "MULTICAST: it goes no further than its LAN")
+            return
+        if packet.fragment is not None and self._reassembly is not None:
+            self._reassembly.receive(packet, self.receive_outside)
+            return
         verdict = self.engine.inbound(packet, self._clock.now)
+        self._let_in(packet, verdict)
+        for held, its_verdict in verdict.released:
+            self._let_in(held, its_verdict)
+
+    def _let_in(self, packet: Packet, verdict: Verdict) -> None:
+        """Carry out a verdict on a packet from the world.  Its TTL counts only if it goes further than here."""
         if verdict.packet is not None and packet.ttl <= 1:
             self._end(packet, EXPIRED, icmp_error(self.external, packet, 11, 0))
             return
@@ -136,6 +194,8 @@ class NatBox:
             self._route(reply)
 
     def _carry_out(self, packet: Packet, verdict: Verdict) -> None:
+        if verdict.packet is not None and not self._may_go(packet, verdict.packet):
+            return
         if verdict.packet is not None:
             self._trace.add(self.name, TRANSLATED, verdict.packet, verdict, packet)
             self._route(verdict.packet)
@@ -155,18 +215,39 @@ class NatBox:
                 self._trace.sent(self.name, verdict.reply)
                 self._route(verdict.reply)
 
+    def _may_go(self, packet: Packet, translated: Packet) -> bool:
+        """False for a packet with DF that is too large to go on; its sender hears of it (RFC 4787 REQ-13)."""
+        pipe = self._pipe_to(translated) if packet.df else None
+        if pipe is None or pipe.takes(translated):
+            return True
+        speaker = self.gateway if packet.src.address in self.inside else self.external
+        self._end(packet, DF_SET, icmp_error(speaker, packet, 3, 4))
+        return False
+
+    def _pipe_to(self, packet: Packet) -> Pipe | None:
+        return self.inside.get(packet.dst.address, self.outside)
+
     def _route(self, packet: Packet) -> None:
-        pipe = self.inside.get(packet.dst.address, self.outside)
-        if pipe is not None:
+        pipe = self._pipe_to(packet)
+        if pipe is None:
+            return
+        if pipe.takes(packet):
             pipe.carry(packet)
+        else:
+            pipe.carry_fragments(packet, self.name)
 
 
 EXPIRED = "TTL: it ran out here (RFC 1812 section 5.3.1)"
 
 
+def tcp_reset(packet: Packet) -> Packet | None:
+    """The RST for a segment; None for what is no TCP, and for a fragment without the TCP header."""
+    return reset_for(packet) if packet.protocol == TCP and not packet.is_later_fragment else None
+
+
 def icmp_error(source: str, packet: Packet, icmp_type: int, code: int) -> Packet | None:
-    """An ICMP error about a packet; never about another error (RFC 1122 section 3.2.2)."""
-    if packet.protocol == ICMP:
+    """An ICMP error about a packet; never about another error, or a later fragment (RFC 1122 section 3.2.2)."""
+    if packet.protocol == ICMP or packet.is_later_fragment:
         return None
     to = Endpoint(packet.src.address, 0)
     return Packet(ICMP, Endpoint(source, 0), to, icmp=(icmp_type, code), quoted=packet, cause=packet.uid)

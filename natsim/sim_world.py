@@ -17,6 +17,7 @@ from .aio.sockets import HostSockets
 from .host import SimHost
 from .internet import Host, Internet, Nat, public_addresses
 from .link import Link, Pipe
+from .nat.behavior import NatBehavior
 from .nat.engine import NatEngine
 from .nat.linux import LinuxBehavior, LinuxNat
 from .packet import Packet
@@ -47,6 +48,8 @@ class SimWorld:
         self._contexts: dict[str, contextvars.Context] = {}
         #: Held here because a loop holds its tasks only weakly; in the order of their start.
         self._tasks: list[asyncio.Task[object]] = []
+        #: The port mapping daemons of those NATs that have one.
+        self._daemons: dict[str, asyncio.Task[None]] = {}
 
     def __enter__(self) -> SimWorld:
         try:
@@ -60,17 +63,39 @@ class SimWorld:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for host in self.hosts.values():
+        for host in (*self.hosts.values(), *(box.stack for box in self.boxes.values() if box.stack is not None)):
             host.silent = True
+        daemons = [task for task in self._daemons.values() if not task.done()]
+        for task in daemons:
+            task.cancel()
+        if daemons:  # nobody has run a story
+            self.loop.run_until_complete(asyncio.gather(*daemons, return_exceptions=True))
         self.loop.abandon_transports()
         self.loop.close()
 
     # -- Building ----------------------------------------------------------------------------------------------------
 
     def _build_nat(self, nat: Nat) -> None:
-        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address, nat.lan)
+        reassembles = isinstance(nat.behavior, LinuxBehavior)  # nf_defrag_ipv4, which conntrack brings with it
+        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address, nat.lan, reassembles)
         self.boxes[nat.name] = box
         box.outside = self._join(nat.name, nat.addresses, nat.behind, nat.link, box.receive_outside)
+        if nat.behavior.port_mapping:
+            self._start_port_mapping(nat)
+
+    def _start_port_mapping(self, nat: Nat) -> None:
+        """Give a router TCP/IP of its own, and run the port mapping daemon on it."""
+        from .nat.port_mapping import Gateway, serve  # here, since most worlds can do without
+
+        box = self.boxes[nat.name]
+        assert isinstance(box.engine, (NatEngine, LinuxNat))
+        box.stack = SimHost(self.clock, self.trace, nat.name, nat.gateway)
+        box.stack.uplink = self._pipe(nat.name, "lan", Link(), box.send_inside)
+        quota = nat.behavior.max_mappings_per_host if isinstance(nat.behavior, NatBehavior) else None
+        gateway = Gateway(box.engine, self.clock.now, translates=nat.translates, quota=quota)
+        daemon = serve(gateway, nat.behavior.port_mapping, nat.gateway)
+        context = self._context(box.stack, background=True)
+        self._daemons[nat.name] = self.loop.create_task(daemon, name=f"{nat.name}: port mapping", context=context)
 
     def _engine(self, nat: Nat) -> Engine:
         chance = self.clock.random(f"nat {nat.name}")
@@ -82,9 +107,14 @@ class SimWorld:
         sim = SimHost(self.clock, self.trace, host.name, self.address_of(host))
         self.hosts[host.name] = sim
         sim.uplink = self._join(host.name, (sim.address,), host.behind, host.link, sim.receive)
+        self._contexts[host.name] = self._context(sim)
+
+    def _context(self, host: SimHost, *, background: bool = False) -> contextvars.Context:
+        """The context in which a program runs on a host."""
         context = contextvars.copy_context()
-        context.run(current_host.set, HostSockets(sim, self.loop.selector, self._resolve))
-        self._contexts[host.name] = context
+        sockets = HostSockets(host, self.loop.selector, self._resolve, background=background)
+        context.run(current_host.set, sockets)
+        return context
 
     def _join(self, name: str, addresses: Iterable[str], behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
         """Connect a node to the internet or to the NAT before it; returns its pipe upwards."""
@@ -98,7 +128,8 @@ class SimWorld:
         return self._pipe(name, behind.name, link, box.receive_inside)
 
     def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:
-        return Pipe(self.clock, self.trace, f"{start}>{end}", nanoseconds(link.delay / 1000), link.loss, deliver)
+        delay = nanoseconds(link.delay / 1000)
+        return Pipe(self.clock, self.trace, f"{start}>{end}", delay, link.loss, deliver, link.mtu)
 
     # -- While it runs ---------------------------------------------------------------------------------------------
 
@@ -133,3 +164,12 @@ class SimWorld:
         """Undo `cut`."""
         ends = {public_addresses(self.net, one), public_addresses(self.net, other)}
         self.router.cuts = [cut for cut in self.router.cuts if {cut.one, cut.other} != ends]
+
+    def reboot(self, nat: Nat) -> None:
+        """A NAT loses all that it knew; its port mapping daemon starts anew, and so does its epoch."""
+        box = self.boxes[nat.name]
+        box.engine.reboot()
+        if box.stack is not None:
+            box.stack.silent = True
+            self._daemons[nat.name].cancel()
+            self._start_port_mapping(nat)

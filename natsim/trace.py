@@ -22,9 +22,10 @@ from .scheduler import Scheduler, seconds
 # What a node can do with a packet.
 SENT = "sent"  # a host made it
 TRANSLATED = "translated"  # a NAT passed it on, under other addresses or (a firewall) the same
+FRAGMENTED = "fragmented"  # it is a part of a packet that was too large for the next link
 DELIVERED = "delivered"  # a host's socket, or its TCP, took it
 ANSWERED = "answered"  # nobody took it, and the node answered with a RST or an ICMP error
-HELD = "held"  # a NAT keeps it back for a while (RFC 5382 REQ-4)
+HELD = "held"  # it is kept back for a while: a SYN (RFC 5382 REQ-4), or a fragment until others have come
 DROPPED = "dropped"  # it ends here
 
 
@@ -65,6 +66,14 @@ class Trace:
         self._next_uid += 1
         self.entries.append(Entry(self._clock.now, node, SENT, packet, None, None))
 
+    def fragmented(self, node: str, packet: Packet, pieces: list[Packet], reason: Reason) -> None:
+        """A node has cut a packet: the first piece keeps its number, the others get theirs here."""
+        for piece in pieces[1:]:
+            piece.uid = self._next_uid
+            self._next_uid += 1
+        for piece in pieces:
+            self.add(node, FRAGMENTED, piece, reason, packet)
+
     def add(
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
     ) -> None:
@@ -96,7 +105,8 @@ class Trace:
             p = packet
             fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, p.ttl, len(p.payload))
             tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
+            size = (p.df, p.fragment) if p.df or p.fragment is not None else ()
             was = (before.src, before.dst) if before is not None else None
             why = str(getattr(reason, "label", reason))  # not repr(): that may be an address in memory
-            sha.update(repr((fields, tcp, why, was)).encode())
+            sha.update(repr((fields, tcp, why, was, *size)).encode())
         return sha.hexdigest()

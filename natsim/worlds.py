@@ -18,7 +18,7 @@ from .aio.nesting import outer_loop_aside
 from .run import Run
 
 if TYPE_CHECKING:
-    from .internet import Host, Internet, Story
+    from .internet import Host, Internet, Nat, Story
     from .trace import Trace
 
 T = TypeVar("T")
@@ -46,6 +46,8 @@ class World(Protocol):
     def cut(self, one: str, other: str, how: str) -> None: ...
 
     def heal(self, one: str, other: str) -> None: ...
+
+    def reboot(self, nat: Nat) -> None: ...
 
 
 def make_world(net: Internet, name: str) -> World:

@@ -25,7 +25,8 @@ from typing import Any
 
 from ..host import ANY
 from ..scheduler import Scheduler, nanoseconds, seconds
-from .sockets import SimSocket, numeric
+from .current import current_host
+from .sockets import HostSockets, SimSocket, numeric
 
 
 class Deadlock(RuntimeError):
@@ -164,6 +165,8 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         #: Every task's place in the order of their making; names and sets have none that is the same in every run.
         self._births: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
         self._born = 0
+        #: Tasks that may wait for ever.
+        self._background: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
     # -- Time --------------------------------------------------------------------------------------------------------
 
@@ -184,6 +187,8 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
             due += 1  # never early: a callback that finds its time not yet come would ask again, for ever, now
         timer.counts = True
         self.clock.at(due, self._timer_due, timer)
+        if _in_background(context):
+            self.does_not_count(timer)
         return timer
 
     def _timer_due(self, timer: _Timer) -> None:
@@ -262,6 +267,8 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         task: asyncio.Task[Any] = super().create_task(coro, **options)
         self._born += 1
         self._births[task] = self._born
+        if _in_background(options.get("context")):
+            self._background.add(task)
         return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
@@ -298,11 +305,17 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
 
     def who_waits(self) -> str:
         """The sentence of a `Deadlock`."""
-        names = (f"{task.get_name()} ({_where(task)})" for task in self.tasks())
+        names = (f"{task.get_name()} ({_where(task)})" for task in self.tasks() if task not in self._background)
         return (
             f"at {self.time():.6f} s nothing is planned any more, but these tasks still wait: {', '.join(names)}. "
             "Is something awaited that nobody will ever send?"
         )
+
+
+def _in_background(context: contextvars.Context | None) -> bool:
+    """Does code in this context (None: the current one) belong to the machinery, not to the story?"""
+    here = current_host.get() if context is None else context.get(current_host)
+    return isinstance(here, HostSockets) and here.background
 
 
 def _where(task: asyncio.Task[Any]) -> str:

@@ -33,15 +33,27 @@ FIRST_FD = 1 << 20
 #: Datagrams that wait to be read; more are lost, as in a full receive buffer.
 DATAGRAM_QUEUE = 512
 
+#: The options that join a multicast group (True) or leave it.
+MEMBERSHIP = {
+    (socket.IPPROTO_IP, getattr(socket, "IP_ADD_MEMBERSHIP", -1)): True,
+    (socket.IPPROTO_IP, getattr(socket, "IP_DROP_MEMBERSHIP", -2)): False,
+}
+
 #: The largest payload of one UDP datagram over IPv4.
 LARGEST_DATAGRAM = 65507
 
 
 class HostSockets:
-    """What `current_host` holds in the simulated world: a host, and the selector that watches its sockets."""
+    """What `current_host` holds in the simulated world: a host, and the selector that watches its sockets.
 
-    def __init__(self, host: SimHost, selector: SimSelector, resolve: Callable[[str], str | None]) -> None:
+    `background`: its programs are part of the machinery.  A world in which only they wait is idle.
+    """
+
+    def __init__(
+        self, host: SimHost, selector: SimSelector, resolve: Callable[[str], str | None], *, background: bool = False
+    ) -> None:
         self.name = host.name
+        self.background = background
         self.host = host
         self.selector = selector
         self._resolve = resolve
@@ -105,6 +117,7 @@ class SimSocket(socket.socket):
         self._slot: Slot | None = None
         self._backlog: Backlog | None = None
         self._datagrams: deque[Packet] = deque()
+        self._groups: set[str] = set()
         self._error = 0
         self._failed = False
         self._connect_told = False
@@ -152,12 +165,26 @@ class SimSocket(socket.socket):
     # -- Options -----------------------------------------------------------------------------------------------------
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        if (level, optname) in MEMBERSHIP:
+            self._change_membership(socket.inet_ntoa(value[:4]), MEMBERSHIP[level, optname])
+            return
         self._options[level, optname] = value
         if self._binding is not None:
             self._binding.reuse_address = self._flag(socket.SO_REUSEADDR)
             self._binding.reuse_port = self._flag(getattr(socket, "SO_REUSEPORT", -1))
         if self._slot is not None:
             self._apply_options(self._slot)
+
+    def _change_membership(self, group: str, join: bool) -> None:
+        """Join or leave a multicast group, with Linux's errors for what is so already."""
+        if join == (group in self._groups):
+            raise os_error(errno.EADDRINUSE if join else errno.EADDRNOTAVAIL)
+        if join:
+            self._groups.add(group)
+            self._host.groups.join(group)
+        else:
+            self._groups.remove(group)
+            self._host.groups.leave(group)
 
     def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
         if (level, optname) == (socket.SOL_SOCKET, socket.SO_ERROR):
@@ -365,6 +392,8 @@ class SimSocket(socket.socket):
             return
         self._closed = True
         self._here.selector.forget(self._fd)
+        for group in list(self._groups):
+            self._change_membership(group, join=False)
         if self._backlog is not None:
             self._host.unlisten(self._backlog)
         if self._slot is not None:

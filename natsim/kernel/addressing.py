@@ -72,6 +72,7 @@ def uplink(node: Node, is_veth: bool) -> Iterator[str]:
     prefix, gateway = (above.lan.prefixlen, above.gateway) if above else (32, CORE_ADDRESS)
     if is_veth:
         yield f"link set {interface} arp off"
+    yield from _mtu(node, interface)
     yield f"address add {address(node)}/{prefix} dev {interface}"
     yield f"link set {interface} up"
     yield f"route add default via {gateway} dev {interface} onlink"
@@ -83,6 +84,7 @@ def downlinks(net: Internet, parent: Nat | None) -> Iterator[str]:
         interface = down(node)
         if parent is not None:
             yield f"address add {parent.gateway}/32 dev {interface}"
+        yield from _mtu(node, interface)
         yield f"link set {interface} up"
         for block in _below(net, node):
             yield f"route add {block} dev {interface}"
@@ -96,6 +98,12 @@ def lonely(is_core: bool) -> Iterator[str]:
     yield "link set lo up"
     if is_core:
         yield f"address add {CORE_ADDRESS}/32 dev lo"
+
+
+def _mtu(node: Node, interface: str) -> Iterator[str]:
+    """The largest packet that an end of a node's link takes; a device that is told nothing takes 1,500 bytes."""
+    if node.link.mtu is not None:
+        yield f"link set {interface} mtu {node.link.mtu}"
 
 
 def _below(net: Internet, node: Node) -> Iterator[str]:

@@ -7,6 +7,7 @@ called `wan`, everything else leads inside.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from ..internet import Internet
 from ..nat.devices import DEVICES
@@ -31,6 +32,12 @@ def check(net: Internet) -> None:
                 f"NATs from Linux's own nftables, which can be a LinuxBehavior only ({', '.join(able)}). "
                 'Take one of those, or run this internet with world="sim"'
             )
+        if nat.behavior.port_mapping:
+            raise KernelCannot(
+                f"the kernel world has no {' or '.join(nat.behavior.port_mapping)} server for {nat.name}: nftables "
+                "translates, but does not talk to hosts. Leave port_mapping out, "
+                'or run this internet with world="sim"'
+            )
 
 
 _TRANSLATE = {
@@ -48,11 +55,21 @@ _UNASKED = {
 _BLOCK_UDP = f'iifname != "{WAN}" oifname "{WAN}" meta l4proto udp drop'
 
 
+def nat_sysctls(behavior: LinuxBehavior) -> dict[str, str]:
+    """Conntrack's timeouts, as files below /proc/sys/net; every namespace has its own."""
+    sysctls = {}
+    for name, seconds in asdict(behavior.timeouts).items():
+        protocol, _, state = name.partition("_")
+        sysctls[f"netfilter/nf_conntrack_{protocol}_timeout{'_' if state else ''}{state}"] = str(seconds)
+    return sysctls
+
+
 def nat_rules(behavior: LinuxBehavior) -> str:
     """The whole ruleset of a NAT or firewall.
 
     `input` is about packets to the router itself, which a stray packet from outside is: that chain decides how a NAT
-    answers one.  `forward` is about packets between outside and inside.
+    answers one.  `forward` is about packets between outside and inside; what conntrack calls invalid is not translated,
+    and would carry a private address out if it were let through.
     """
     return f"""
 table ip natsim {{
@@ -63,6 +80,7 @@ table ip natsim {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     {_BLOCK_UDP if behavior.block_udp else ""}
+    ct state invalid drop
     ct state established,related accept
     iifname != "{WAN}" accept
   }}

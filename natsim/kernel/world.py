@@ -23,7 +23,7 @@ from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
 from . import addressing
 from .namespace import Namespace
-from .nftables import CORE, Cut, check, cut_rules, nat_rules
+from .nftables import CORE, Cut, check, cut_rules, nat_rules, nat_sysctls
 from .requirements import available, program
 from .sockets import KernelHost
 from .wire import Wire
@@ -102,6 +102,7 @@ class KernelWorld:
         elif isinstance(node, Nat):
             assert isinstance(node.behavior, LinuxBehavior)  # check() has seen to it
             namespace.run(_nft(), nat_rules(node.behavior))
+            namespace.sysctl(nat_sysctls(node.behavior))  # they exist once a rule has called for conntrack
 
     def _link(self, above: Namespace, node: addressing.Node) -> list[str]:
         """Make the link of a node to the one above; returns what `ip` has to do for it."""
@@ -153,6 +154,10 @@ class KernelWorld:
         """Undo `cut`."""
         ends = set(self._ends(one, other))
         self._set_cuts([cut for cut in self._cuts if {cut[0], cut[1]} != ends])
+
+    def reboot(self, nat: Nat) -> None:
+        """Not here: the kernel's connection tracking cannot be made to forget, so far."""
+        raise RuntimeError(f'the kernel world cannot reboot {nat.name} so far; run this story with world="sim"')
 
     def _set_cuts(self, cuts: list[Cut]) -> None:
         self.namespaces[addressing.CORE].run(_nft(), cut_rules(cuts))

@@ -47,7 +47,7 @@ class Allocator:
             self._evict(None, now)
             external = self._free_endpoint(packet, scope, now)
         if external is None:
-            facts = (rule_name(self.behavior.ports), packet.src)
+            facts = (rule_name(self.behavior.of(packet.protocol).ports), packet.src)
             return self._full(Rule.PORTS_EXHAUSTED, "{} offered no free port for {}", facts, packet)
         return self._add(Mapping(packet.protocol, packet.src, external, scope))
 
@@ -65,9 +65,10 @@ class Allocator:
     # -- Ports -------------------------------------------------------------------------------------------------------
 
     def _free_endpoint(self, packet: Packet, scope: Hashable, now: int) -> Endpoint | None:
-        address = ask_pooling(self.behavior, packet.src.address, self.addresses, self._random)
+        behavior = self.behavior.of(packet.protocol)
+        address = ask_pooling(behavior, packet.src.address, self.addresses, self._random)
         wish = Wish(packet.protocol, packet.src, packet.dst, self._previous_port, self._random, self._memory)
-        for port in ask_ports(self.behavior, wish):
+        for port in ask_ports(behavior, wish):
             external = Endpoint(address, port)
             if self._is_free(packet.protocol, packet.src, external, scope, now):
                 self._previous_port = port
@@ -90,7 +91,7 @@ class Allocator:
         return True
 
     def _may_share(self, row: Mapping, scope: Hashable) -> bool:
-        match self.behavior.overloading:
+        match self.behavior.of(row.protocol).overloading:
             case Overloading.NEVER:
                 return False
             case Overloading.OTHER_DESTINATIONS:

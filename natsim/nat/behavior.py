@@ -21,7 +21,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any
 
-from ..packet import Endpoint
+from ..packet import TCP, Endpoint
 from .ports import KeepClass, PortAssignment, PreserveElse, preserve, random_port, sequential
 from .ports_rfc6056 import DoubleHash, RandomIncrements, SimpleHash, SimplePortRandomization
 from .spelling import Knobs, named
@@ -140,6 +140,8 @@ class NatBehavior(Knobs):
     translate: False makes a stateful firewall, which has filters and timers but leaves addresses alone.
     alg: a "generic ALG", which rewrites the inside address wherever it stands in a payload (RFC 4787 REQ-10).
     port_mapping: what hosts may ask the router for explicit mappings with: "nat-pmp", "pcp", "upnp".
+    tcp: another NatBehavior for TCP, whose mapping, filtering, ports and pooling are then those (RFC 5382 REQ-3b, RFC
+    7857 section 5: they need not be alike).
 
     Raises TypeError for an unknown keyword and ValueError for an impossible value, with the nearest right one.
 
@@ -169,6 +171,7 @@ class NatBehavior(Knobs):
     translate: bool = True
     alg: bool = False
     port_mapping: tuple[str, ...] = ()
+    tcp: NatBehavior | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -182,6 +185,12 @@ class NatBehavior(Knobs):
         if self.port_hold < 0:
             raise ValueError(f"port_hold is in seconds, from 0 up, not {self.port_hold!r}")
         object.__setattr__(self, "port_mapping", port_mapping_protocols(self.port_mapping))
+        if self.tcp is not None and (not isinstance(self.tcp, NatBehavior) or self.tcp.tcp is not None):
+            raise ValueError(f"tcp is a NatBehavior without a tcp of its own, not {self.tcp!r}")
+
+    def of(self, protocol: str) -> NatBehavior:
+        """The behavior that this protocol's packets meet."""
+        return self.tcp if self.tcp is not None and protocol == TCP else self
 
     def __repr__(self) -> str:
         return shown_call(self)

@@ -17,7 +17,8 @@ remote that the *filtering scope* cannot tell from its sender.  The destination 
 
 Everything else is an exception to these three: packets to the NAT's own outside address turn round (hairpin), a SYN
 that nobody asked for may be answered (`unsolicited.py`), ICMP errors follow the packet that they quote (`icmp.py`),
-leases open a port for anybody (`leases.py`).  Linux is another kind of NAT (`linux.py`).
+fragments follow the first one of their datagram (`fragments.py`), leases open a port for anybody (`leases.py`).
+Linux is another kind of NAT (`linux.py`).
 
 Times are integer nanoseconds.
 """
@@ -33,6 +34,7 @@ from ..scheduler import nanoseconds
 from .alg import rewrite_payload
 from .allocation import Allocator
 from .behavior import Hairpin, NatBehavior, rule_name
+from .fragments import FragmentTranslator
 from .icmp import translate_error
 from .rules import ask_scope, ask_syn_policy
 from .table import Mapping, NatTable, Session
@@ -67,11 +69,15 @@ class NatEngine:
         self._allocator = Allocator(behavior, self.addresses, self.rows, chance)
         self.leases = self._allocator.leases
         self._held: dict[tuple[Endpoint, Endpoint], HeldSyn] = {}
+        self._fragments_out = FragmentTranslator(self.outbound)
+        self._fragments_in = FragmentTranslator(self.inbound)
 
     # -- Packets ---------------------------------------------------------------------------------------------------
 
     def outbound(self, packet: Packet, now: int) -> Verdict:
         """A packet from inside: give it an outside source."""
+        if packet.fragment is not None:
+            return self._fragments_out.judge(packet, now)
         if packet.is_icmp_error:
             return self._error_outbound(packet, now)
         mapping, new = self._mapping_for(packet, now)
@@ -87,12 +93,15 @@ class NatEngine:
             return self._hairpin(packet, translated, mapping, now)
         if new:
             why = "new row {}: the mapping is {}, the port comes from {} (RFC 4787 section 4)"
-            facts = (mapping, rule_name(self.behavior.mapping).replace("_", "-"), rule_name(self.behavior.ports))
+            rules = self.behavior.of(packet.protocol)
+            facts = (mapping, rule_name(rules.mapping).replace("_", "-"), rule_name(rules.ports))
             return Verdict(Rule.TRANSLATED, why, facts, translated, row=mapping, new=True)
         return Verdict(Rule.TRANSLATED, "by row {}", (mapping,), translated, row=mapping)
 
     def inbound(self, packet: Packet, now: int) -> Verdict:
         """A packet from outside, addressed to the NAT: whose is it, and may it come in?"""
+        if packet.fragment is not None:
+            return self._fragments_in.judge(packet, now)
         if packet.is_icmp_error:
             return translate_error(packet, self._mapping_of_error_from_outside(packet, now), None)
         mapping = self._mapping_at(packet, now)
@@ -101,7 +110,7 @@ class NatEngine:
             return self._refuse(packet, Rule.NO_MAPPING, why, (packet.dst,), None, now)
         if not self._may_enter(mapping, packet.src, now):
             why = "no session of {} with {}; this NAT filters by {} (RFC 4787 section 5)"
-            words = _FILTER_WORDS.get(rule_name(self.behavior.filtering), "its own rule")
+            words = _FILTER_WORDS.get(rule_name(self.behavior.of(packet.protocol).filtering), "its own rule")
             return self._refuse(packet, Rule.FILTERED, why, (mapping.internal, packet.src, words), mapping, now)
         self._note(self.rows.open_session(mapping, packet.src, now), packet, IN, now)
         translated = packet.rewritten(dst=mapping.internal)
@@ -113,7 +122,7 @@ class NatEngine:
         """What there is to say now of packets that were held: ask when a verdict's `until` has come."""
         late = [key for key, held in self._held.items() if held.until <= now]
         why = "no SYN from inside has matched it; answered after all (RFC 5382 REQ-4)"
-        return [Verdict(Rule.NO_MAPPING, why, reply=self._held.pop(key).answer) for key in late]
+        return [Verdict(Rule.NO_MAPPING, why, reply=self._turned(self._held.pop(key).answer, now)) for key in late]
 
     def table(self, now: int) -> list[Mapping]:
         """The rows that are alive, oldest first."""
@@ -124,6 +133,8 @@ class NatEngine:
         self.rows.clear()
         self.leases.clear()
         self._held.clear()
+        self._fragments_out.clear()
+        self._fragments_in.clear()
 
     # -- Mappings --------------------------------------------------------------------------------------------------
 
@@ -132,7 +143,7 @@ class NatEngine:
         found = self._existing_mapping(packet.protocol, packet.src, packet.dst, now)
         if found is not None:
             return found, False
-        scope = ask_scope(self.behavior, "mapping", packet.dst)
+        scope = ask_scope(self.behavior.of(packet.protocol), "mapping", packet.dst)
         return self._allocator.new_mapping(packet, scope, now), True
 
     def _existing_mapping(self, protocol: str, internal: Endpoint, remote: Endpoint, now: int) -> Mapping | None:
@@ -143,14 +154,15 @@ class NatEngine:
         lease = self.leases.of_internal(protocol, internal, now)
         if lease is not None:
             return self._allocator.leased_mapping(lease, now)
-        return self.rows.inside(protocol, internal, ask_scope(self.behavior, "mapping", remote), now)
+        scope = ask_scope(self.behavior.of(protocol), "mapping", remote)
+        return self.rows.inside(protocol, internal, scope, now)
 
     def _mapping_at(self, packet: Packet, now: int) -> Mapping | None:
         """The mapping behind the outside endpoint that an inbound packet is for."""
         lease = self.leases.of_external(packet.protocol, packet.dst, now)
         if lease is not None:
             return self._allocator.leased_mapping(lease, now)
-        scope = ask_scope(self.behavior, "mapping", packet.src)
+        scope = ask_scope(self.behavior.of(packet.protocol), "mapping", packet.src)
         return self.rows.outside(packet.protocol, packet.dst, scope, now)
 
     def lease(self, lease: Lease, now: int) -> None:
@@ -164,7 +176,7 @@ class NatEngine:
         """Has somebody inside sent to a remote that the filtering scope cannot tell from this one?"""
         if mapping.lease is not None and mapping.lease.expires > now and mapping.lease.admits(remote):
             return True
-        return mapping.door_is_open(ask_scope(self.behavior, "filtering", remote), now)
+        return mapping.door_is_open(ask_scope(self.behavior.of(mapping.protocol), "filtering", remote), now)
 
     def _refuse(
         self, packet: Packet, rule: Rule, why: str, facts: tuple[object, ...], mapping: Mapping | None, now: int
@@ -202,8 +214,12 @@ class NatEngine:
             if self.behavior.hairpin is Hairpin.INTERNAL:
                 verdict.packet = verdict.packet.rewritten(src=packet.src)
         elif verdict.reply is not None:
-            verdict.reply = self.inbound(verdict.reply, now).packet  # the answer turns back here, too
+            verdict.reply = self._turned(verdict.reply, now)
         return verdict
+
+    def _turned(self, answer: Packet, now: int) -> Packet | None:
+        """An answer of this NAT: if it is for the NAT's own outside address, it turns round here as its cause did."""
+        return self.inbound(answer, now).packet if answer.dst.address in self.addresses else answer
 
     def _error_outbound(self, error: Packet, now: int) -> Verdict:
         """An ICMP error from inside, for the outside or, about a hairpinned packet, for the inside again."""
@@ -220,7 +236,8 @@ class NatEngine:
         """An ICMP error from outside quotes a packet as it left the NAT."""
         quoted = error.quoted
         assert quoted is not None
-        return self.rows.outside(quoted.protocol, quoted.src, ask_scope(self.behavior, "mapping", quoted.dst), now)
+        scope = ask_scope(self.behavior.of(quoted.protocol), "mapping", quoted.dst)
+        return self.rows.outside(quoted.protocol, quoted.src, scope, now)
 
     # -- Timers ----------------------------------------------------------------------------------------------------
 
@@ -230,7 +247,7 @@ class NatEngine:
         if direction == OUT:
             session.sent += 1
             session.opened = True
-            scope = ask_scope(self.behavior, "filtering", session.remote)
+            scope = ask_scope(self.behavior.of(packet.protocol), "filtering", session.remote)
             session.mapping.doors.setdefault(scope, {})[session.remote] = session
             refreshes = self.behavior.refresh_outbound
         else:

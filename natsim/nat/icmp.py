@@ -16,6 +16,9 @@ from .verdict import Rule, Verdict
 if TYPE_CHECKING:
     from .table import Mapping
 
+#: "Slow down", a type that was given up: a NAT should not carry it (RFC 5508 REQ-10c, RFC 6633).
+SOURCE_QUENCH = 4
+
 
 def translate_error(error: Packet, mapping: Mapping | None, external: str | None) -> Verdict:
     """The verdict on an ICMP error about a packet of `mapping`.
@@ -26,6 +29,8 @@ def translate_error(error: Packet, mapping: Mapping | None, external: str | None
     quoted = error.quoted
     if mapping is None or quoted is None:
         return Verdict(Rule.NO_MAPPING, "an ICMP error about {}, of which no row knows (RFC 5508 REQ-4, 5)", (quoted,))
+    if error.icmp is not None and error.icmp[0] == SOURCE_QUENCH:
+        return Verdict(Rule.POLICY, "source quench is carried by nobody any more (RFC 5508 REQ-10, RFC 6633)")
     if external is None:
         translated = error.rewritten(
             dst=Endpoint(mapping.internal.address, 0), quoted=quoted.rewritten(src=mapping.internal)

@@ -112,9 +112,7 @@ def predict(
     layers = _layers(a), _layers(b)
     if transport == UDP and any(isinstance(b, LinuxBehavior) and b.block_udp for side in layers for b in side):
         return Prediction(transport, strategy, 0.0, ["A firewall lets no UDP out."])
-    sides = [
-        Side(name, tuple(in_rfc_words(b) for b in side)) for name, side in zip(("A", "B"), layers)
-    ]
+    sides = [Side(name, tuple(in_rfc_words(b).of(transport) for b in side)) for name, side in zip(("A", "B"), layers)]
     steps = [_mapping_words(side, strategy) for side in sides]
     chance, reason = _chance(sides, transport, strategy)
     steps.append(reason)

@@ -24,6 +24,7 @@ class Rule(enum.Enum):
     FILTERED = "filtered"
     POLICY = "policy"
     SYN_HELD = "stray SYN held"
+    FRAGMENT_HELD = "fragment held"
     TAKEN_LOCALLY = "taken by the NAT itself"
     PORTS_EXHAUSTED = "no port left"
     LIMIT = "limit reached"
@@ -36,7 +37,8 @@ class Verdict:
     """What happens to one packet at one NAT.
 
     `packet` is what goes on (None: it ends here), `reply` what the NAT sends back to where it came from, `row`
-    the line of the NAT's table that decided or was made, `why` the sentence with `{}` for each of `facts`.
+    the line of the NAT's table that decided or was made, `why` the sentence with `{}` for each of `facts`.  `released`
+    are packets that were held back until this one came, each with its own verdict.
     """
 
     rule: Rule
@@ -47,6 +49,7 @@ class Verdict:
     row: object | None = None
     new: bool = False
     until: int | None = None
+    released: tuple[tuple[Packet, Verdict], ...] = ()
 
     @property
     def passed(self) -> bool:

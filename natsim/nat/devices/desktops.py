@@ -6,13 +6,23 @@ told here is that NAT alone: the router of the house comes after it.
 
 from __future__ import annotations
 
-from ..behavior import NatBehavior, Timeouts, WhenFull, address_dependent, endpoint_independent
+from ..behavior import (
+    NatBehavior,
+    Timeouts,
+    WhenFull,
+    address_and_port_dependent,
+    address_dependent,
+    endpoint_independent,
+)
 from ..linux_behavior import LinuxBehavior
-from ..ports import RandomPort
+from ..ports import RandomPort, random_port
 from .device import Device
 from .linux import NETFILTER
 
 _IN_THE_VM = "from memory, not checked: containers leave their virtual machine by Linux's masquerade"
+
+#: Each TCP connection from inside becomes a connect() of the computer: a port of its own, and nothing else comes in.
+_CONNECTIONS = NatBehavior(mapping=address_and_port_dependent, ports=random_port)
 
 DEVICES = (
     Device(
@@ -42,13 +52,15 @@ DEVICES = (
                 ports=RandomPort(32_768, 60_999),
                 refresh_inbound=True,
                 timeouts=Timeouts(udp=240, icmp=240),
+                tcp=_CONNECTIONS,
             ),
         ),
         "the user network of QEMU (libslirp): a socket of the computer for each of the guest's",
         "libslirp: udp.c, socket.c, socket.h",
         {
-            "mapping": "libslirp udp.c, udp_input: a socket is found by the guest's address and port alone; that each "
-            "TCP connection has a port of its own is not modelled",
+            "mapping": "libslirp udp.c, udp_input: a socket is found by the guest's address and port alone",
+            "tcp": "libslirp tcp_subr.c, tcp_fconnect: each connection of the guest is a connect() of the computer, "
+            "which takes none in",
             "filtering": "libslirp socket.c: the socket is not connected, and hands in whatever comes",
             "ports": "libslirp udp.c: the socket is not bound, so the computer's kernel picks; the range is Linux's "
             "default, net.ipv4.ip_local_port_range",
@@ -67,6 +79,7 @@ DEVICES = (
                 timeouts=Timeouts(udp=60),
                 max_mappings=1024,
                 when_full=WhenFull.EVICT,
+                tcp=_CONNECTIONS,
             ),
         ),
         "Docker Desktop with vpnkit: Linux's masquerade in the virtual machine, then sockets of the computer",
@@ -77,8 +90,8 @@ DEVICES = (
             "machine ports": _IN_THE_VM,
             "machine hairpin": NETFILTER["hairpin"],
             "machine timeouts": NETFILTER["timeouts"],
-            "vpnkit mapping": "hostnet_udp.ml, input: a socket is found by the inside address and port alone; that "
-            "each TCP connection has a port of its own is not modelled",
+            "vpnkit mapping": "hostnet_udp.ml, input: a socket is found by the inside address and port alone",
+            "vpnkit tcp": "vpnkit's documentation: TCP connections end in vpnkit, which opens its own",
             "vpnkit filtering": "hostnet_udp.ml, outside_to_inside: whatever comes to the socket is handed in",
             "vpnkit ports": "hostnet_udp.ml, input: the socket is bound to port 0, so its kernel picks; from "
             "49152 up on macOS and Windows: from memory, not checked",
