@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from natsim.cli import demo, devices, matrix
+from natsim.cli import demo, devices, matrix, verify
 from natsim.nat.devices import UnknownDevice
 
 
@@ -40,4 +40,5 @@ def _parser() -> argparse.ArgumentParser:
     demo.add(commands)
     matrix.add(commands)
     devices.add(commands)
+    verify.add(commands)
     return parser

@@ -38,7 +38,9 @@ class Engine(Protocol):
     def reboot(self) -> None: ...
 
 
-def make_engine(behavior: NatBehavior | LinuxBehavior, addresses: list[str], chance: random.Random) -> NatEngine | LinuxNat:
+def make_engine(
+    behavior: NatBehavior | LinuxBehavior, addresses: list[str], chance: random.Random
+) -> NatEngine | LinuxNat:
     """The engine that behaves so."""
     if isinstance(behavior, LinuxBehavior):
         return LinuxNat(behavior, addresses[0], chance)
@@ -46,11 +48,12 @@ def make_engine(behavior: NatBehavior | LinuxBehavior, addresses: list[str], cha
 
 
 class Bench:
-    """One NAT, and a clock that stands still until `wait` is called."""
+    """One NAT, and a clock that stands still until `wait` is called.
 
-    def __init__(
-        self, behavior: NatBehavior | LinuxBehavior, seed: int | str = 0, network: str = "198.51.100"
-    ) -> None:
+    `seed` decides what is left to chance; the NAT's outside addresses are the first ones of `network`.
+    """
+
+    def __init__(self, behavior: NatBehavior | LinuxBehavior, seed: int | str = 0, network: str = "198.51.100") -> None:
         count = behavior.addresses if isinstance(behavior, NatBehavior) else 1
         self.addresses = [f"{network}.{number}" for number in range(1, count + 1)]
         self.engine = make_engine(behavior, self.addresses, random.Random(seed))

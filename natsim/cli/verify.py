@@ -1,0 +1,114 @@
+"""`natsim verify`: what RFCs require and what has been published, measured against the model.
+
+The rows come from `natsim/verify/table.py`, and those about punchkit from `retransmissions.py`.  Rows with the same
+source stand together; each is printed as soon as it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from natsim.cli import retransmissions
+from natsim.verify.check import Check, Result, measured
+from natsim.verify.table import all_checks
+
+#: How wide the line may be that names a source.
+WIDTH = 100
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "verify",
+        help="the RFCs' requirements and published figures: expected and measured",
+        description="Measures what the RFCs require and what has been published, one row after the other. Status 0 if "
+        "everything is as expected, else 1.",
+    )
+    parser.add_argument("--only", metavar="TEXT", default="", help="only rows that have TEXT in their name or source")
+    parser.add_argument("--failed", action="store_true", help="show only rows that are not as expected")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, and print the table.  Status 0 if all rows are as expected."""
+    checks = chosen(options.only)
+    table = Table(checks)
+    shown, failures = [], 0
+    for result in with_progress(checks):
+        failures += not result.ok
+        if options.failed and result.ok:
+            continue
+        shown.append(result)
+        if not options.json:
+            table.add(result)
+    if options.json:
+        print(json.dumps({"checks": [as_json(result) for result in shown]}))
+    else:
+        blank = "\n" if shown else ""
+        verdict = f"{failures} of {len(checks)} rows are not" if failures else f"all {len(checks)} rows are"
+        print(f"{blank}{verdict} as expected")
+    return 1 if failures else 0
+
+
+def chosen(text: str) -> list[Check]:
+    """The rows that have `text` in their name or source.  Raises ValueError if there are none."""
+    found = [
+        check
+        for check in [*all_checks(), *retransmissions.CHECKS]
+        if text.casefold() in f"{check.name}\n{check.source}".casefold()
+    ]
+    if not found:
+        raise ValueError(f"no row has {text!r} in its name or source; without --only, `natsim verify` shows them all")
+    return by_source(found)
+
+
+def by_source(checks: Sequence[Check]) -> list[Check]:
+    """The same rows, those of one source together."""
+    sources = list(dict.fromkeys(check.source for check in checks))
+    return sorted(checks, key=lambda check: sources.index(check.source))
+
+
+def with_progress(checks: Sequence[Check]) -> Iterator[Result]:
+    """The results as they are measured; on a terminal, a line that says what is under way."""
+    terminal = sys.stderr.isatty()
+    results = measured(checks)
+    for number, check in enumerate(checks, 1):
+        if terminal:
+            print(f"\r{number} of {len(checks)}: {check.name:.60}", end="", file=sys.stderr, flush=True)
+        result = next(results)
+        if terminal:
+            print(f"\r{'':80}\r", end="", file=sys.stderr, flush=True)
+        yield result
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A row in the words of the command-line contract."""
+    return {**asdict(result), "ok": result.ok}
+
+
+class Table:
+    """The table, printed row by row: a line for each source, and below it what was measured."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._source = ""
+        self._widths: dict[str, int] = {}
+        for check in checks:
+            self._widths[check.source] = max(len(check.name), self._widths.get(check.source, 0))
+
+    def add(self, result: Result) -> None:
+        """Print one row.  What was expected is printed only if it is not what was measured."""
+        if result.source != self._source:
+            print(("\n" if self._source else "") + textwrap.fill(result.source, WIDTH, subsequent_indent="    "))
+            self._source = result.source
+        width = self._widths[result.source]
+        print(f"  {'ok' if result.ok else 'FAILED':6}  {result.name:{width}}  {result.measured}")
+        if not result.ok:
+            print(f"  {'':6}  {'expected:':>{width}}  {result.expected}")
+        sys.stdout.flush()

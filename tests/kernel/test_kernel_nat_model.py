@@ -1,0 +1,240 @@
+"""The model of Linux's NAT held against a real one, packet by packet: whatever is sent, both do the same with it.
+
+Both get the same packets, sensible ones and mad ones.  After each, what came out must be alike, and so must the tables.
+Where the kernel has drawn a random port, the model draws the same.  A failing seed is a bug in the model, or news about
+the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from kernel_nat import KernelNat
+
+from natsim import LinuxBehavior, Masquerade, WanInput
+from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
+from natsim.nat.leases import Lease
+from natsim.nat.linux import LinuxNat
+from natsim.nat.linux_questions import KEPT
+from natsim.nat.linux_questions_tcp import CROSSED, OPEN, TwoEnds
+from natsim.packet import ACK, FIN, ICMP, RST, SYN, TCP, UDP, Endpoint, Packet
+from natsim.scheduler import SECOND
+
+pytestmark = pytest.mark.kernel
+
+LEASED = KEPT._replace(port=7000)
+
+
+class Drawn(random.Random):
+    """Chance that has happened already: the kernel's."""
+
+    port: int | None = None
+
+    def randint(self, a: int, b: int) -> int:
+        return self.port if self.port is not None and a <= self.port <= b else super().randint(a, b)
+
+
+class SideBySide:
+    """A kernel's NAT and the model of it."""
+
+    def __init__(self, behavior: LinuxBehavior, leased_to: Endpoint | None = None) -> None:
+        self.chance = Drawn(0)
+        self.kernel = KernelNat(behavior, KEPT.address)
+        self.model = LinuxNat(behavior, KEPT.address, self.chance)
+        self._began = time.monotonic_ns()
+        if leased_to is not None:
+            for protocol in (TCP, UDP):
+                lease = Lease(protocol, leased_to, LEASED, expires=3600 * SECOND)
+                self.kernel.lease(lease)
+                self.model.lease(lease, 0)
+
+    def close(self) -> None:
+        self.kernel.close()
+
+    def send(self, packet: Packet, outward: bool) -> Packet | None:
+        """Hand a packet to both; returns what comes out on the other side."""
+        real = self.kernel.outbound(packet) if outward else self.kernel.inbound(packet)
+        self.chance.port = real.packet.src.port if real.packet is not None else None
+        now = time.monotonic_ns() - self._began
+        model = self.model.outbound(packet, now) if outward else self.model.inbound(packet, now)
+        told = f"{'out' if outward else 'in'}: {packet!r} ack={packet.ack} window={packet.window}"
+        assert (shown(real.packet), shown(real.reply)) == (shown(model.packet), shown(model.reply)), told
+        self._compare_tables(told)
+        return real.packet
+
+    def _compare_tables(self, told: str) -> None:
+        now = time.monotonic_ns() - self._began
+        real = {line[:1] + line[3:7]: line for line in self.kernel.table() if not _is_hairpin(line.src, line.dst)}
+        model = {
+            (flow.protocol, flow.src, flow.dst, flow.reply_src, flow.reply_dst): flow for flow in self.model.table(now)
+        }
+        assert real.keys() == model.keys(), told
+        for key, line in real.items():
+            flow = model[key]
+            state, assured = (flow.state, flow.tcp.assured) if flow.tcp else ("", line.assured)
+            assert (line.state, line.replied, line.assured) == (state, flow.replied, assured), told
+            assert -1 < (flow.expires - now) / SECOND - line.seconds < 3, told  # this machine may be busy
+
+
+def _is_hairpin(src: Endpoint, dst: Endpoint) -> bool:
+    """The model answers for the router, but keeps no flow of an inside host with it."""
+    return dst.address == KEPT.address and src.address.startswith("192.168.")
+
+
+def shown(packet: Packet | None) -> object:
+    """What both must agree about."""
+    if packet is None:
+        return None
+    quoted = packet.quoted and (packet.quoted.protocol, packet.quoted.src, packet.quoted.dst)
+    ack = packet.ack if packet.flags & ACK else 0
+    return packet.protocol, packet.src, packet.dst, packet.flags, packet.seq, ack, packet.icmp, quoted
+
+
+# -- TCP ---------------------------------------------------------------------------------------------------------------
+
+#: Where a conversation is when madness begins.
+BEGINNINGS = (
+    *("", ">.", ">. <.", OPEN, ">S <S", ">S <S <S.", ">S <S >S. <.", CROSSED, ">S <S <R", ">S <R."),
+    *(f"{OPEN} >S", f"{OPEN} >P. >. <.", f"{OPEN} >. >. >.", f"{OPEN} >F.", f"{OPEN} >F. <.", f"{OPEN} <F. >F. >S"),
+    *(f"{OPEN} <F. >F. <.", f"{OPEN} >F. <F. >.", f"{OPEN} <R", f"{OPEN} >R", f"{OPEN} <R >S"),
+)
+
+#: What comes then, the likely more often; the last three make no sense.
+FLAGS = [*("S " * 4 + "S. " * 3 + ". " * 6 + "P. " * 3 + "F. " * 3 + "R R R. F FS").split(), ""]
+
+#: By how much a number may be wrong.
+WRONG = (-1, 1, -100, 100, -1000, 1000, -70_000, 70_000, -1_000_000)
+
+
+@dataclass
+class Mad:
+    """Makes segments that are a little, or very, wrong."""
+
+    chance: random.Random
+
+    def __post_init__(self) -> None:
+        self.wildness = self.chance.choice((0.03, 0.15, 0.3))
+        self.scales = dict(zip("<>", self.chance.choice(((None, None), (7, 7), (0, 14), (7, None))), strict=True))
+        self.starts = {way: self.chance.choice((0, 2**32 - 5005, self.chance.randrange(2**32))) for way in "<>"}
+
+    def sensible(self, two_ends: TwoEnds, word: str) -> Packet:
+        """A segment with the window scale that its side offers, and counted from where both sides do."""
+        segment = two_ends.segment(word)
+        if segment.flags & SYN:
+            segment.wscale = self.scales[word[0]]
+        segment.seq = (segment.seq + self.starts[word[0]]) % 2**32
+        if segment.flags & ACK:
+            segment.ack = (segment.ack + self.starts[">" if word[0] == "<" else "<"]) % 2**32
+        return segment
+
+    def spoil(self, segment: Packet) -> Packet:
+        if self._strikes():
+            segment.seq = self._wrong(segment.seq)
+        if segment.flags & ACK and self._strikes():
+            segment.ack = self._wrong(segment.ack)
+        if self._strikes():
+            segment.window = self.chance.choice((0, 1, 500, 2000, 65535))
+        if segment.flags & SYN and self._strikes():
+            segment.mss, segment.wscale = self.chance.choice(
+                ((None, None), (1460, None), (1460, 0), (None, 7), (1460, 14))
+            )
+        return segment
+
+    def _strikes(self) -> bool:
+        return self.chance.random() < self.wildness
+
+    def _wrong(self, number: int) -> int:
+        off = self.chance.choice((*WRONG, self.chance.randrange(2**32)))
+        return self.chance.choice((0, *[(number + off) % 2**32] * 4))
+
+
+def placed(segment: Packet, inside: Endpoint, remote: Endpoint, outside: Endpoint) -> Packet:
+    """A segment of `TwoEnds`, between other endpoints."""
+    outward = segment.src == ALICE
+    return segment.rewritten(*((inside, remote) if outward else (remote, outside)))
+
+
+@pytest.mark.parametrize("leased", [False, True], ids=["from inside", "by a lease"])
+@pytest.mark.parametrize("wan_input", WanInput)
+def test_tcp_conversations(wan_input: WanInput, leased: bool) -> None:
+    chance = random.Random(f"{wan_input} {leased}")
+    leased_to = ALICE if leased else None
+    with contextlib.closing(SideBySide(LinuxBehavior(wan_input=wan_input), leased_to)) as both:
+        for number, beginning in enumerate(BEGINNINGS * 3):
+            remote = S1._replace(port=1000 + number)
+            inside, outside = (ALICE, LEASED) if leased else (ALICE._replace(port=2000 + number), None)
+            two_ends, mad = TwoEnds(chance.choice((0, 500, 65535))), Mad(chance)
+            for segment in segments(two_ends, beginning, leased, mad):
+                ends = inside, remote, outside or KEPT._replace(port=inside.port)
+                both.send(placed(segment, *ends), segment.src == ALICE)
+
+
+def segments(two_ends: TwoEnds, beginning: str, swapped: bool, mad: Mad) -> Iterator[Packet]:
+    """A beginning by the book, then anything; `swapped`: whoever is outside begins."""
+    if swapped:
+        beginning = beginning.translate(str.maketrans("<>", "><"))
+    for word in beginning.split():
+        yield mad.sensible(two_ends, word)
+    last: Packet | None = None
+    for _ in range(12):
+        if last is None or mad.chance.random() > 0.15:
+            word = mad.chance.choice("<>") + mad.chance.choice(FLAGS)
+            last = mad.spoil(mad.sensible(two_ends, word))
+        yield last
+
+
+# -- Everything at once ------------------------------------------------------------------------------------------------
+
+INSIDE = (ALICE, BOB, ALICE._replace(port=600), BOB._replace(port=7000))
+REMOTE = (S1, S1_OTHER, S2)
+
+
+@pytest.mark.parametrize("leased", [False, True], ids=["", "with a lease"])
+@pytest.mark.parametrize("wan_input", WanInput)
+@pytest.mark.parametrize("masquerade", [Masquerade.PLAIN, Masquerade.FULLY_RANDOM])
+def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInput, leased: bool) -> None:
+    chance = random.Random(f"{masquerade} {wan_input} {leased}")
+    known: dict[tuple[str, Endpoint, Endpoint], Endpoint] = {}
+    passed: list[tuple[Packet, bool]] = []
+    with contextlib.closing(SideBySide(LinuxBehavior(masquerade, wan_input), ALICE if leased else None)) as both:
+        for _ in range(250):
+            outward = chance.random() < 0.5
+            if passed and chance.random() < 0.2:
+                about, went_out = chance.choice(passed)
+                source = "203.0.113.254" if went_out else about.dst.address
+                target = S2.address if chance.random() < 0.1 and not went_out else about.src.address
+                error = Packet(ICMP, Endpoint(source, 0), Endpoint(target, 0), icmp=(11, 0), quoted=about)
+                both.send(error, not went_out)
+                continue
+            protocol = chance.choice((UDP, UDP, TCP, ICMP))
+            inside, remote = chance.choice(INSIDE), chance.choice(REMOTE)
+            outside = known.get((protocol, inside, remote), KEPT._replace(port=inside.port))
+            if chance.random() < 0.1:
+                outside = LEASED
+            packet = any_packet(chance, protocol, outward, inside, remote, outside)
+            through = both.send(packet, outward)
+            if through is not None:
+                passed.append((through, outward))
+                if outward:
+                    known[protocol, inside, remote] = through.src
+
+
+def any_packet(
+    chance: random.Random, protocol: str, outward: bool, inside: Endpoint, remote: Endpoint, outside: Endpoint
+) -> Packet:
+    """A datagram, an echo or a reply to one, or some segment."""
+    src, dst = (inside, remote) if outward else (remote, outside)
+    if protocol == UDP:
+        return Packet(UDP, src, dst, b"x")
+    if protocol == TCP:
+        flags, low = chance.choice((SYN, SYN, SYN | ACK, ACK, ACK, FIN | ACK, RST)), chance.randrange(1000)
+        ack = chance.randrange(1000) if flags & ACK else 0
+        return Packet(TCP, src, dst, flags=flags, seq=low, ack=ack, window=chance.choice((0, 500, 65535)))
+    if chance.random() < (0.8 if outward else 0.3):
+        return Packet(ICMP, src._replace(port=inside.port), dst._replace(port=0), icmp=(8, 0))
+    return Packet(ICMP, src._replace(port=0), dst._replace(port=outside.port), icmp=(0, 0))
