@@ -1,7 +1,8 @@
 """The simulated world: an internet built of Python objects, on virtual time.
 
 Builds a `SimHost` for each host, a `NatBox` with an engine for each NAT and one `Router` for everything public, joins
-them by pipes, and gives them a loop.  What they do is in `host.py`, `router.py`, `nat/` and `aio/`.
+them by pipes, and gives them a loop.  What they do is in `host.py`, `router.py`, `nat/` and `aio/`.  A router that is
+asked for ports (`nat/port_mapping/`) has a `SimHost` of its own, on which that daemon runs like any program.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ This file says what each state does with a segment.  Variables have the names of
     tcp_refusal.py     the RST for a stray segment; what an ICMP error means
     tcp_segments.py    sequence numbers live on a circle of 2**32: its arithmetic; the queue of early segments
 
-What a NAT lesson needs is exact: simultaneous open (two SYNs that cross, RFC 9293 figure 8) goes segment by
+What a NAT lesson needs is exact: simultaneous open (two SYNs that cross, RFC 9293 figure 7) goes segment by
 segment as Linux 6.18 does it, and RST, ICMP errors and the times of repeated SYNs are as there.
 
 Not here, on purpose: SACK, ECN, TCP Fast Open, timestamps and PAWS, pacing, CUBIC, urgent data, Nagle's
@@ -254,7 +254,7 @@ class TcpConnection:
                 self._enter_established(now)
                 self._send_ack(packet.uid)
                 self._transmit(now)
-            else:  # simultaneous open: the SYNs have crossed, figure 8
+            else:  # simultaneous open: the SYNs have crossed, figure 7
                 self.state = State.SYN_RECEIVED
                 self.snd.distrust_round_trip()
                 self._send_syn(packet.uid)

@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from natsim.nat.behavior import rule_name
 from natsim.nat.devices import DEVICES, Device, find
 from natsim.nat.devices.device import settings
+from natsim.nat.spelling import rule_name
 
 #: How wide a line may be, and where the text beside a label begins.
 WIDTH, COLUMN = 100, 18

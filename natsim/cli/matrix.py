@@ -134,7 +134,7 @@ def table(names: Sequence[str], cells: Sequence[Cell]) -> str:
     for transport in dict.fromkeys(cell.transport for cell in cells):
         here = {(cell.nat_a, cell.nat_b): cell for cell in cells if cell.transport == transport}
         lines += [f"Over {transport.upper()}:  ● direct   · relayed   ◐ sometimes   ! not as predicted", ""]
-        lines += list(_grid(names, here)) + [""]
+        lines += [*_grid(names, here), ""]
     surprises = [cell for cell in cells if not cell.agrees]
     for cell in surprises:
         predicted = f"predicted {cell.predicted:.0%}, seen {cell.direct_share:.0%} direct in {cell.runs} runs"

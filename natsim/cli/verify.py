@@ -11,7 +11,6 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from natsim.cli import retransmissions
@@ -30,7 +29,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Measures what the RFCs require and what has been published, one row after the other. Status 0 if "
         "everything is as expected, else 1.",
     )
-    parser.add_argument("--only", metavar="TEXT", default="", help="only rows that have TEXT in their name or source")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="only rows that have TEXT in their name, rule or source"
+    )
     parser.add_argument("--failed", action="store_true", help="show only rows that are not as expected")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
     parser.set_defaults(run=run)
@@ -62,7 +63,7 @@ def chosen(text: str) -> list[Check]:
     found = [
         check
         for check in [*all_checks(), *retransmissions.CHECKS]
-        if text.casefold() in f"{check.name}\n{check.source}".casefold()
+        if text.casefold() in f"{check.name}\n{check.source}\n{check.rule}".casefold()
     ]
     if not found:
         raise ValueError(f"no row has {text!r} in its name or source; without --only, `natsim verify` shows them all")
@@ -90,7 +91,14 @@ def with_progress(checks: Sequence[Check]) -> Iterator[Result]:
 
 def as_json(result: Result) -> dict[str, Any]:
     """A row in the words of the command-line contract."""
-    return {**asdict(result), "ok": result.ok}
+    source = f"{result.source}, {result.rule}" if result.rule else result.source
+    return {
+        "name": result.name,
+        "source": source,
+        "expected": result.expected,
+        "measured": result.measured,
+        "ok": result.ok,
+    }
 
 
 class Table:
@@ -111,4 +119,6 @@ class Table:
         print(f"  {'ok' if result.ok else 'FAILED':6}  {result.name:{width}}  {result.measured}")
         if not result.ok:
             print(f"  {'':6}  {'expected:':>{width}}  {result.expected}")
+        if result.rule:
+            print(textwrap.fill(result.rule, WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 16))
         sys.stdout.flush()

@@ -12,14 +12,15 @@ from typing import Any
 
 from ..packet import ICMP, Endpoint, Packet
 from ..scheduler import nanoseconds
-from .behavior import NatBehavior, Overloading, WhenFull, rule_name
+from .behavior import NatBehavior, Overloading, WhenFull
 from .leases import Lease, Leases
 from .ports import Wish
 from .rules import ask_pooling, ask_ports
+from .spelling import rule_name
 from .table import Mapping, NatTable
 from .verdict import Rule, Verdict
 
-#: The mapping scope of rows that were asked for by PCP, NAT-PMP or UPnP: they are for the whole world.
+#: The first half of the mapping scope of rows that were asked for by PCP, NAT-PMP or UPnP; the other is the port.
 LEASED = "leased"
 
 
@@ -53,9 +54,10 @@ class Allocator:
 
     def leased_mapping(self, lease: Lease, now: int) -> Mapping:
         """The row of a lease."""
-        mapping = self._table.inside(lease.protocol, lease.internal, LEASED, now)
+        scope = (LEASED, lease.external)  # UPnP may give an inside endpoint several
+        mapping = self._table.inside(lease.protocol, lease.internal, scope, now)
         if mapping is None or mapping.lease is not lease:
-            mapping = self._add(Mapping(lease.protocol, lease.internal, lease.external, LEASED, lease))
+            mapping = self._add(Mapping(lease.protocol, lease.internal, lease.external, scope, lease))
         return mapping
 
     def _add(self, mapping: Mapping) -> Mapping:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from typing import Any
 
@@ -92,7 +92,7 @@ class WhenFull(enum.Enum):
     EVICT = "evict"  # throw out the mapping that was idle longest, against RFC 6888 REQ-11
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timeouts(Knobs):
     """How long an idle session lives, in seconds, by protocol and state.  The defaults are the RFCs' least.
 
@@ -127,7 +127,7 @@ class Timeouts(Knobs):
 # -- The behavior --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NatBehavior(Knobs):
     """How one NAT behaves.  The defaults make a NAT that lets peers meet (RFC 4787 and 5382, strict filter).
 
@@ -192,9 +192,6 @@ class NatBehavior(Knobs):
         """The behavior that this protocol's packets meet."""
         return self.tcp if self.tcp is not None and protocol == TCP else self
 
-    def __repr__(self) -> str:
-        return shown_call(self)
-
 
 def port_mapping_protocols(names: Sequence[str]) -> tuple[str, ...]:
     """The protocols of those names.  Raises ValueError with the nearest right one."""
@@ -227,9 +224,6 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 CHOICES["filtering"] = CHOICES["mapping"]
 
-#: Ready-made rules that are values, by the names under which `natsim` has them.
-_WELL_KNOWN = {random_port: "random_port", sequential: "sequential"}
-
 
 def _chosen(field_name: str, value: Any, choices: Mapping[str, Any]) -> Any:
     """A setting as it was given, or by its name."""
@@ -238,29 +232,3 @@ def _chosen(field_name: str, value: Any, choices: Mapping[str, Any]) -> Any:
     if isinstance(next(iter(choices.values())), enum.Enum):
         return value if value in choices.values() else named(field_name, value, choices)
     return value if callable(value) else named(field_name, value, choices)
-
-
-def shown_call(behavior: Any) -> str:
-    """The constructor call of a behavior, with those settings that are not the defaults."""
-    shown = []
-    for knob in fields(behavior):
-        value = getattr(behavior, knob.name)
-        usual = knob.default_factory() if knob.default_factory is not MISSING else knob.default
-        if value != usual:
-            shown.append(f"{knob.name}={rule_name(value)}")
-    return f"{type(behavior).__name__}({', '.join(shown)})"
-
-
-def rule_name(rule: Any) -> str:
-    """The name by which a rule is shown: that of its function, or its own words."""
-    if isinstance(rule, enum.Enum):
-        return str(rule)
-    if isinstance(rule, Timeouts):
-        return shown_call(rule)
-    name = getattr(rule, "__name__", None)
-    if isinstance(name, str):
-        return name
-    try:
-        return _WELL_KNOWN.get(rule) or repr(rule)
-    except TypeError:  # a rule that cannot be hashed
-        return repr(rule)

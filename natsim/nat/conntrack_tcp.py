@@ -286,7 +286,8 @@ class TcpTracking:
             return self.timeouts.tcp_max_retrans
         if kind == "RST":
             return self.timeouts.tcp_close
-        if any(side.unacked for side in self.sides.values()) and usual > self.timeouts.tcp_unacknowledged:
+        under_way = self.sides[ORIGINAL].unacked or self.sides[REPLY].unacked
+        if under_way and usual > self.timeouts.tcp_unacknowledged:
             return self.timeouts.tcp_unacknowledged
         if (self.noted is None or not self.noted.window) and usual > self.timeouts.tcp_max_retrans:
             return self.timeouts.tcp_max_retrans
@@ -303,4 +304,4 @@ def _end(segment: Packet | None) -> int:
 
 
 def _alike(one: Packet, other: Packet) -> bool:
-    return (one.seq, one.ack, one.window, _end(one)) == (other.seq, other.ack, other.window, _end(other))
+    return one.seq == other.seq and one.ack == other.ack and one.window == other.window and _end(one) == _end(other)

@@ -33,10 +33,11 @@ from ..packet import ICMP, RST, TCP, Endpoint, Packet
 from ..scheduler import nanoseconds
 from .alg import rewrite_payload
 from .allocation import Allocator
-from .behavior import Hairpin, NatBehavior, rule_name
+from .behavior import Hairpin, NatBehavior
 from .fragments import FragmentTranslator
 from .icmp import translate_error
 from .rules import ask_scope, ask_syn_policy
+from .spelling import rule_name
 from .table import Mapping, NatTable, Session
 from .tcp_tracking import IN, OUT, Tracking, advance
 from .unsolicited import Later

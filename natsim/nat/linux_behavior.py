@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field, fields
 
-from .behavior import port_mapping_protocols, shown_call
+from .behavior import port_mapping_protocols
 from .spelling import Knobs, named
 
 
@@ -32,7 +32,7 @@ class WanInput(enum.Enum):
     ACCEPT = "accept"  # its own TCP/IP answers, since no service listens: the early-packet trap
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinuxTimeouts(Knobs):
     """For how many whole seconds an idle flow lives, by protocol and state; the defaults are those of Linux 6.18.
 
@@ -61,11 +61,8 @@ class LinuxTimeouts(Knobs):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"the timeout {knob.name} is a whole number of seconds from 1 up, not {value!r}")
 
-    def __repr__(self) -> str:
-        return shown_call(self)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinuxBehavior(Knobs):
     """A Linux router.
 
@@ -101,6 +98,3 @@ class LinuxBehavior(Knobs):
         if not isinstance(self.timeouts, LinuxTimeouts):
             raise ValueError(f"timeouts are a LinuxTimeouts(...), not {self.timeouts!r}")
         object.__setattr__(self, "port_mapping", port_mapping_protocols(self.port_mapping))
-
-    def __repr__(self) -> str:
-        return shown_call(self)

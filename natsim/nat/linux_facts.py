@@ -176,7 +176,7 @@ _STATES = tuple(
         (f"{OPEN} <R+", "ESTABLISHED, 10 s"),  # within the window, but not exact
         (">S <R.", "no flow"),
         (">S <S", "SYN_SENT2, 120 s"),
-        (f"{CROSSED}", "SYN_RECV, 60 s"),
+        (">S <S >S.", "SYN_RECV, 60 s"),
         (f"{CROSSED} >.", "ESTABLISHED, 432000 s"),
         (f"{CROSSED} <.", "ESTABLISHED, 432000 s"),
         (f"{OPEN} >P.", "ESTABLISHED, 300 s"),

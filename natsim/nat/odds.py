@@ -1,4 +1,4 @@
-"""How likely is a guess?  The arithmetic of the birthday search (RFC 5128 section 3.5 calls it port prediction's limit).
+"""How likely is a guess?  The arithmetic of the birthday search for a port that cannot be predicted.
 
 One side's NAT gives every socket a random outside port.  It opens many sockets towards the peer; the peer probes many
 ports of that NAT's address.  If one probe meets one socket, both NATs know the pair, and data flows.  Few are needed,

@@ -21,12 +21,12 @@ from .behavior import (
     Overloading,
     address_and_port_dependent,
     endpoint_independent,
-    rule_name,
 )
 from .linux import LinuxBehavior, Masquerade, WanInput
 from .odds import ALL_PORTS
 from .ports import KeepClass, KeepParity, PreserveElse, RandomPort, Wish, preserve, random_port
 from .rules import ask_pooling, ask_ports, ask_scope
+from .spelling import rule_name
 from .unsolicited import drop_syn, refuse_syn
 
 #: The remotes of the thought experiment.  What they are does not matter, only that they differ in address and port.

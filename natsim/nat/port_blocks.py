@@ -33,8 +33,9 @@ from ipaddress import IPv4Address, IPv4Network, ip_address
 from itertools import islice
 from typing import Any
 
-from .ports import FIRST_PORT, LAST_PORT, Wish
-from .ports_rfc6056 import EphemeralPorts, SimplePortRandomization
+from .ports import FIRST_PORT, LAST_PORT, EphemeralPorts, Wish
+from .ports_rfc6056 import SimplePortRandomization
+from .spelling import Knobs
 
 # -- The log ---------------------------------------------------------------------------------------------------------
 
@@ -82,8 +83,8 @@ def random_within(block: range, wish: Wish) -> Iterator[int]:
 # -- Blocks by arithmetic --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class DeterministicBlocks:
+@dataclass(frozen=True, repr=False)
+class DeterministicBlocks(Knobs):
     """A range of ports for each address of the inside network, by arithmetic (RFC 7422 section 2, algorithm 0).
 
     inside: the inside address range (I).  Its hosts are the subscribers; with one outside address (O), their number is
@@ -202,7 +203,7 @@ class DeterministicBlocks:
 # -- Blocks on demand ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BulkBlocks(EphemeralPorts):
     """A block of `size` ports for each inside address at its first mapping, and another when it is full.
 

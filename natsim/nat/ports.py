@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Any
 
 from ..packet import Endpoint
+from .spelling import Knobs
 
 #: The ports that NATs hand out unless they preserve (RFC 6056 section 3.2).
 FIRST_PORT, LAST_PORT = 1024, 65535
@@ -51,16 +52,29 @@ def preserve(wish: Wish) -> Iterator[int]:
     return upwards(wish.internal.port)
 
 
-@dataclass(frozen=True)
-class RandomPort:
-    """Any port from `first` to `last`, at random, again until one is free (RFC 6056 algorithm 2)."""
+@dataclass(frozen=True, repr=False)
+class EphemeralPorts(Knobs):
+    """The ports from `first` to `last` (`min_ephemeral` and `max_ephemeral` in RFC 6056); a base for rules.
+
+    Raises ValueError for a range that is empty, or not within 1 to 65535.
+    """
 
     first: int = FIRST_PORT
     last: int = LAST_PORT
 
     def __post_init__(self) -> None:
         if not 0 < self.first <= self.last < 65536:
-            raise ValueError(f"a range of ports lies within 1 to 65535: {self.first} to {self.last}")
+            raise ValueError(f"ephemeral ports go from 1 or more up to 65535 or less, not {self.first} to {self.last}")
+
+    @property
+    def count(self) -> int:
+        """How many ports these are (`num_ephemeral`); no algorithm proposes more than so many for one mapping."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, repr=False)
+class RandomPort(EphemeralPorts):
+    """Any of these ports, at random, again until one is free (RFC 6056 algorithm 2)."""
 
     def __call__(self, wish: Wish) -> Iterator[int]:
         while True:
@@ -70,8 +84,8 @@ class RandomPort:
 random_port = RandomPort()
 
 
-@dataclass(frozen=True)
-class Sequential:
+@dataclass(frozen=True, repr=False)
+class Sequential(Knobs):
     """The port given last, plus `step`: what port prediction lives on (RFC 5128 section 3.5)."""
 
     step: int = 1
@@ -90,8 +104,8 @@ sequential = Sequential()
 # -- Rules that change another rule -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PreserveElse:
+@dataclass(frozen=True, repr=False)
+class PreserveElse(Knobs):
     """The port of the inside socket; if that is taken, what `otherwise` says (RFC 7857 section 9)."""
 
     otherwise: PortAssignment = random_port
@@ -102,8 +116,8 @@ class PreserveElse:
         yield from self.otherwise(wish)
 
 
-@dataclass(frozen=True)
-class KeepParity:
+@dataclass(frozen=True, repr=False)
+class KeepParity(Knobs):
     """Of what `rule` proposes, only ports as even or odd as the inside port (RFC 4787 REQ-4, for RTP's sake)."""
 
     rule: PortAssignment = random_port
@@ -112,8 +126,8 @@ class KeepParity:
         return (port for port in islice(self.rule(wish), TRIES) if port % 2 == wish.internal.port % 2)
 
 
-@dataclass(frozen=True)
-class KeepClass:
+@dataclass(frozen=True, repr=False)
+class KeepClass(Knobs):
     """Of what `rule` proposes, only ports in the class of the inside port (RFC 4787 REQ-3a).
 
     The classes are 1 to 1023 and 1024 to 65535; a low port that is taken gets another low one, at random.

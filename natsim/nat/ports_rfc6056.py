@@ -29,30 +29,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from .ports import FIRST_PORT, LAST_PORT, Wish, upwards
+from .ports import EphemeralPorts, Wish, upwards
 
 
-@dataclass(frozen=True)
-class EphemeralPorts:
-    """The ports from `first` to `last` (`min_ephemeral` and `max_ephemeral` in the RFC); a base for rules.
-
-    Raises ValueError for a range that is empty, or not within 1 to 65535.
-    """
-
-    first: int = FIRST_PORT
-    last: int = LAST_PORT
-
-    def __post_init__(self) -> None:
-        if not 0 < self.first <= self.last < 65536:
-            raise ValueError(f"ephemeral ports go from 1 or more up to 65535 or less, not {self.first} to {self.last}")
-
-    @property
-    def count(self) -> int:
-        """How many ports these are (`num_ephemeral`); no algorithm proposes more than so many for one mapping."""
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SimplePortRandomization(EphemeralPorts):
     """Begin anywhere, then go up until a port is free (RFC 6056 algorithm 1, section 3.3.1).
 
@@ -84,7 +64,7 @@ def keyed_hash(secret_key: bytes, wish: Wish) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), key=secret_key, digest_size=8).digest(), "big")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HashBased(EphemeralPorts):
     """What algorithms 3 and 4 have in common: they differ in how many counters there are."""
 
@@ -104,7 +84,7 @@ class HashBased(EphemeralPorts):
             yield port
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SimpleHash(HashBased):
     """Each destination begins elsewhere, and one counter goes up for all (RFC 6056 algorithm 3, section 3.3.3).
 
@@ -118,7 +98,7 @@ class SimpleHash(HashBased):
         return self.ports(wish, table_length=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DoubleHash(HashBased):
     """As `SimpleHash`, with a table of counters and a second hash that chooses one (RFC 6056 algorithm 4, 3.3.4).
 
@@ -141,7 +121,7 @@ class DoubleHash(HashBased):
         return self.ports(wish, self.table_length)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RandomIncrements(EphemeralPorts):
     """The port before, plus 1 to `n` at random (RFC 6056 algorithm 5, section 3.3.5).
 

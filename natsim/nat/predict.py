@@ -30,12 +30,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..packet import TCP, UDP, Endpoint
-from .behavior import rule_name
 from .devices import Behavior, Device, find
 from .linux import LinuxBehavior, WanInput
 from .odds import birthday, both_random
 from .paper import PEER, SERVER, Side, filter_words, in_rfc_words, lets_in
-from .spelling import named
+from .spelling import named, rule_name
 from .unsolicited import drop_syn, hold_syn
 
 PUNCH, PREDICTION, BIRTHDAY = "punch", "prediction", "birthday"
@@ -112,7 +111,10 @@ def predict(
     layers = _layers(a), _layers(b)
     if transport == UDP and any(isinstance(b, LinuxBehavior) and b.block_udp for side in layers for b in side):
         return Prediction(transport, strategy, 0.0, ["A firewall lets no UDP out."])
-    sides = [Side(name, tuple(in_rfc_words(b).of(transport) for b in side)) for name, side in zip(("A", "B"), layers)]
+    sides = [
+        Side(name, tuple(in_rfc_words(layer).of(transport) for layer in side))
+        for name, side in zip(("A", "B"), layers, strict=True)
+    ]
     steps = [_mapping_words(side, strategy) for side in sides]
     chance, reason = _chance(sides, transport, strategy)
     steps.append(reason)

@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any
 
 from ..packet import Endpoint, Packet
-from .behavior import NatBehavior, rule_name
+from .behavior import NatBehavior
 from .ports import TRIES, Wish
+from .spelling import rule_name
 from .unsolicited import Later
 
 

@@ -1,14 +1,15 @@
-"""Names that people type: what they meant, if they mistyped.
+"""Settings that people type: what they meant, if they mistyped, and how a setting is shown.
 
-Used by everything that has knobs or names (`behavior.py`, `linux.py`, `devices/`, `predict.py`): a wrong name is
-answered with the nearest right ones, never with a guess.
+Used by everything that has knobs or names (`behavior.py`, `linux_behavior.py`, `ports.py`, `devices/`, `predict.py`): a
+wrong name is answered with the nearest right ones, never with a guess.
 """
 
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,7 +34,11 @@ def named(what: str, value: object, choices: Mapping[str, T]) -> T:
 
 
 class Knobs:
-    """A base for frozen dataclasses of settings: a keyword that they do not have gets the nearest one that they do."""
+    """A base for frozen dataclasses of settings (made with `repr=False`).
+
+    A keyword that they do not have gets the nearest one that they do.  They print as the call that makes them, with
+    those settings that are not the defaults.
+    """
 
     def __new__(cls, *_positional: Any, **keywords: Any) -> Any:
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
@@ -41,3 +46,18 @@ class Knobs:
             if keyword not in known:
                 raise TypeError(f"a {cls.__name__} has no {keyword!r}; {did_you_mean(keyword, known)}")
         return super().__new__(cls)
+
+    def __repr__(self) -> str:
+        shown = []
+        for knob in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, knob.name)
+            usual = knob.default_factory() if knob.default_factory is not MISSING else knob.default
+            if value != usual:
+                shown.append(f"{knob.name}={rule_name(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def rule_name(rule: Any) -> str:
+    """The name by which a rule or a choice is shown: that of its function, or its own words."""
+    name = getattr(rule, "__name__", None)
+    return name if isinstance(name, str) else str(rule) if isinstance(rule, enum.Enum) else repr(rule)

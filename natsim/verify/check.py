@@ -20,12 +20,13 @@ Behavior = NatBehavior | LinuxBehavior
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table, before it is measured."""
+    """One row of the table, before it is measured.  `rule` is the claim in words, where the name does not say it."""
 
     name: str
     source: str
     expected: str
     measure: Callable[[], str]
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Result:
     source: str
     expected: str
     measured: str
+    rule: str = ""
 
     @property
     def ok(self) -> bool:
@@ -55,8 +57,9 @@ class Requirement:
 
     def of(self, device: str, behavior: Behavior, expected: str | None = None) -> Check:
         """This requirement, put to one NAT; `expected` differs for a NAT that is known to violate it."""
-        source = f"{self.level}: {self.rule}"
-        return Check(f"{self.name} {device}", source, expected or self.expected, lambda: self.measure(behavior))
+        document = " ".join(self.name.split()[:2])
+        rule = f"{self.level}: {self.rule}"
+        return Check(f"{self.name} {device}", document, expected or self.expected, lambda: self.measure(behavior), rule)
 
 
 def measured(checks: Iterable[Check]) -> Iterator[Result]:
@@ -66,4 +69,4 @@ def measured(checks: Iterable[Check]) -> Iterator[Result]:
             found = check.measure()
         except Exception as exc:
             found = f"{type(exc).__name__}: {exc}"
-        yield Result(check.name, check.source, check.expected, found)
+        yield Result(check.name, check.source, check.expected, found, check.rule)

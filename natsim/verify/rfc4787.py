@@ -1,6 +1,7 @@
 """RFC 4787 (BCP 127), NAT behavior for UDP: its requirements, each as a question to a NAT on the bench.
 
-In the order of the RFC.  Not here: REQ-12 (in `rfc5508.py`, with everything about ICMP).
+In the order of the RFC.  Not here: REQ-12 (in `rfc5508.py`, with everything about ICMP), REQ-13 and 14
+(`large_packets.py`).
 """
 
 from __future__ import annotations
@@ -68,13 +69,12 @@ def conversation_lifetime(behavior: Behavior) -> str:
 
 
 def outbound_refresh(behavior: Behavior) -> str:
-    """REQ-6: a packet from inside, half-way through the mapping's life, gives it a whole life."""
+    """REQ-6: does a packet from inside, shortly before the mapping's end, put off that end?"""
     bench = Bench(behavior)
     bench.out(ALICE, S1)
-    lifetime = bench.seconds_alive()
-    bench.wait(lifetime / 2)
+    bench.wait(bench.seconds_alive() - 1)
     bench.out(ALICE, S1)
-    return "refreshed" if bench.seconds_alive() > lifetime * 0.9 else "not refreshed"
+    return "refreshed" if bench.seconds_alive() > 1 else "not refreshed"
 
 
 def filtering(behavior: Behavior) -> str:
@@ -141,8 +141,8 @@ def hairpin_source(behavior: Behavior) -> str:
 def _hairpinned(behavior: Behavior) -> Endpoint | None:
     bench = Bench(behavior)
     alice, bob = bench.outside(ALICE, S1), bench.outside(BOB, S1)
-    assert alice is not None
-    assert bob is not None
+    if alice is None or bob is None:
+        return None
     bench.out(BOB, alice)
     packet = bench.out(ALICE, bob).packet
     return packet.src if packet is not None and packet.dst == BOB else None
@@ -156,10 +156,10 @@ def payload(behavior: Behavior) -> str:
 
 
 def determinism(behavior: Behavior) -> str:
-    """REQ-11: mapping and filtering with one host, and again with two hundred that all want the same port."""
+    """REQ-11: mapping and filtering with one host, and again with a hundred that all want the same port."""
     quiet = _kind(Bench(behavior))
     busy = Bench(behavior)
-    for number in range(10, 210):
+    for number in range(10, 110):
         busy.out(Endpoint(f"192.168.1.{number}", ALICE.port), S1)
     return "the same" if quiet == _kind(busy) else "another when busy"
 
@@ -186,7 +186,9 @@ REQUIREMENTS = [
         pooling,
     ),
     Requirement("RFC 4787 REQ-3", "MUST NOT", "port overloading", "2 endpoints for 2 hosts", overloading),
-    Requirement("RFC 4787 REQ-3a", "RECOMMENDED", "ports from 0 to 1023 stay there, and others above", "kept", port_class),
+    Requirement(
+        "RFC 4787 REQ-3a", "RECOMMENDED", "ports from 0 to 1023 stay there, and others above", "kept", port_class
+    ),
     Requirement(
         "RFC 4787 REQ-5", "MUST NOT", "a mapping expires in less than 2 minutes", "at least 120 s", mapping_lifetime
     ),

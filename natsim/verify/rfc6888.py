@@ -11,28 +11,17 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..nat.behavior import Hairpin, NatBehavior, Timeouts, WhenFull, endpoint_independent
+from ..nat.behavior import NatBehavior
 from ..nat.bench import ALICE, BOB, S1, S2, Bench, make_engine
-from ..nat.ports import KeepClass, PreserveElse, random_port
-from ..nat.unsolicited import hold_syn
+from ..nat.devices import find
 from ..packet import ICMP, SYN, UDP, Endpoint, Packet
 from . import rfc4787, rfc5382, rfc5508, rfc7857
 from .check import Behavior, Requirement
 from .limits import limit
 from .words import at_least, many
 
-#: A carrier's NAT as the RFC wants it.  How many mappings a subscriber may have is the carrier's choice.
-CARRIER = NatBehavior(
-    filtering=endpoint_independent,
-    ports=KeepClass(PreserveElse(random_port)),
-    addresses=4,
-    unsolicited_syn=hold_syn,
-    hairpin=Hairpin.EXTERNAL,
-    timeouts=Timeouts(udp=300),
-    port_hold=120,
-    max_mappings_per_host=2000,
-    when_full=WhenFull.ANSWER,
-)
+#: The carrier's NAT that is put to these: the outer layer of the device `cgnat`.
+CARRIER = find("cgnat").layers[-1]
 
 
 def other_rfcs(behavior: Behavior) -> str:

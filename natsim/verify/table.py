@@ -11,6 +11,7 @@ from . import (
     classification,
     ford,
     halkes,
+    large_packets,
     linux,
     odds,
     port_rules,
@@ -28,7 +29,7 @@ from .check import Check
 def all_checks() -> list[Check]:
     """Every row, in the order in which they are read."""
     (rfc,) = find("rfc").layers
-    for_all = (rfc4787, rfc5382, rfc5508, rfc7857)
+    for_all = (rfc4787, large_packets, rfc5382, rfc5508, rfc7857)
     return [
         *(requirement.of("rfc", rfc) for module in for_all for requirement in module.REQUIREMENTS),
         *(requirement.of("carrier", rfc6888.CARRIER) for requirement in rfc6888.REQUIREMENTS),

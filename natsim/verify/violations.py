@@ -173,7 +173,7 @@ def _checks() -> Iterator[Check]:
         for claim, measured in claims.items():
             for requirement, expected in measured.items():
                 check = REQUIREMENTS[requirement].of(name, _layer(device, claim), expected)
-                yield replace(check, source=f"{check.source}; {device.claims[claim]}")
+                yield replace(check, source=f"{name}: {device.claims[claim]}", rule=f"known to break {check.rule}")
 
 
 def _layer(device: Device, claim: str) -> Behavior:

@@ -56,12 +56,18 @@ def _summary(cells: Sequence[Cell]) -> str:
 def _grid(names: Sequence[str], cells: dict[tuple[str, str], Cell], transport: str, left: float, label: float) -> str:
     """Rows and columns in the same order, so the picture is symmetric."""
     top = MARGIN + 28 + label
-    parts = [element("text", escape(f"over {transport.upper()}"), x=left, y=MARGIN + 14, font_weight="bold", fill=INK[0])]
+    parts = [
+        element("text", escape(f"over {transport.upper()}"), x=left, y=MARGIN + 14, font_weight="bold", fill=INK[0])
+    ]
     for number, name in enumerate(names):
         middle = SIDE * (number + 0.5)
         turned = f"rotate(-90 {left + label + middle + 4:.1f} {top - 6:.1f})"
-        parts.append(element("text", escape(name), x=left + label - 6, y=top + middle + 4, text_anchor="end", fill=INK[0]))
-        parts.append(element("text", escape(name), x=left + label + middle + 4, y=top - 6, transform=turned, fill=INK[0]))
+        parts.append(
+            element("text", escape(name), x=left + label - 6, y=top + middle + 4, text_anchor="end", fill=INK[0])
+        )
+        parts.append(
+            element("text", escape(name), x=left + label + middle + 4, y=top - 6, transform=turned, fill=INK[0])
+        )
     for row, a in enumerate(names):
         for column, b in enumerate(names):
             cell = cells.get((a, b)) or cells[b, a]

@@ -117,7 +117,7 @@ class KernelNat:
 
     def lease(self, lease: Lease, now: int = 0) -> None:
         """As miniupnpd does it: a rule for DNAT, and new flows may pass if they have met one."""
-        match = f'iifname "{WAN}" {lease.protocol} dport {lease.external.port}'
+        match = f'iifname "{WAN}" ip daddr {self.external} {lease.protocol} dport {lease.external.port}'
         inside = f"{lease.internal.address}:{lease.internal.port}"
         if not self._leases:
             self.nft(LEASES)

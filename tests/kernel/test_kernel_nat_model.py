@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from kernel_nat import KernelNat
@@ -21,9 +23,12 @@ from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
 from natsim.nat.leases import Lease
 from natsim.nat.linux import LinuxNat
 from natsim.nat.linux_questions import KEPT
-from natsim.nat.linux_questions_tcp import CROSSED, OPEN, TwoEnds
+from natsim.nat.linux_questions_tcp import TwoEnds
 from natsim.packet import ACK, FIN, ICMP, RST, SYN, TCP, UDP, Endpoint, Packet
 from natsim.scheduler import SECOND
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "natsim"))
+from linux_transitions import BEGINNINGS, Transition, recorded, scripts
 
 pytestmark = pytest.mark.kernel
 
@@ -97,13 +102,6 @@ def shown(packet: Packet | None) -> object:
 
 # -- TCP ---------------------------------------------------------------------------------------------------------------
 
-#: Where a conversation is when madness begins.
-BEGINNINGS = (
-    *("", ">.", ">. <.", OPEN, ">S <S", ">S <S <S.", ">S <S >S. <.", CROSSED, ">S <S <R", ">S <R."),
-    *(f"{OPEN} >S", f"{OPEN} >P. >. <.", f"{OPEN} >. >. >.", f"{OPEN} >F.", f"{OPEN} >F. <.", f"{OPEN} <F. >F. >S"),
-    *(f"{OPEN} <F. >F. <.", f"{OPEN} >F. <F. >.", f"{OPEN} <R", f"{OPEN} >R", f"{OPEN} <R >S"),
-)
-
 #: What comes then, the likely more often; the last three make no sense.
 FLAGS = [*("S " * 4 + "S. " * 3 + ". " * 6 + "P. " * 3 + "F. " * 3 + "R R R. F FS").split(), ""]
 
@@ -159,6 +157,27 @@ def placed(segment: Packet, inside: Endpoint, remote: Endpoint, outside: Endpoin
     return segment.rewritten(*((inside, remote) if outward else (remote, outside)))
 
 
+def asked_of_the_kernel() -> Iterator[Transition]:
+    """What a real NAT does, in the words of the record."""
+    with contextlib.closing(KernelNat(LinuxBehavior(), KEPT.address)) as nat:
+        for number, (conversation, last) in enumerate(scripts()):
+            two_ends, inside = TwoEnds(), ALICE._replace(port=2000 + number)
+            for word in f"{conversation} {last}".split():
+                segment = placed(two_ends.segment(word), inside, S1, KEPT._replace(port=inside.port))
+                verdict = nat.outbound(segment) if word[0] == ">" else nat.inbound(segment)
+            line = next((line for line in nat.table() if line.src == inside), None)
+            yield Transition(
+                conversation, last, verdict.passed, line.state if line else "no flow", line.seconds if line else 0
+            )
+
+
+def test_the_record_of_transitions_is_what_this_kernel_does() -> None:
+    asked = list(asked_of_the_kernel())
+    for real, line in zip(asked, recorded(), strict=True):
+        assert line.seconds - real.seconds in (0, 1), f"the kernel rounds down: {line} - {real}"
+        assert real._replace(seconds=line.seconds) == line
+
+
 @pytest.mark.parametrize("leased", [False, True], ids=["from inside", "by a lease"])
 @pytest.mark.parametrize("wan_input", WanInput)
 def test_tcp_conversations(wan_input: WanInput, leased: bool) -> None:
@@ -196,7 +215,7 @@ REMOTE = (S1, S1_OTHER, S2)
 
 @pytest.mark.parametrize("leased", [False, True], ids=["", "with a lease"])
 @pytest.mark.parametrize("wan_input", WanInput)
-@pytest.mark.parametrize("masquerade", [Masquerade.PLAIN, Masquerade.FULLY_RANDOM])
+@pytest.mark.parametrize("masquerade", Masquerade)
 def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInput, leased: bool) -> None:
     chance = random.Random(f"{masquerade} {wan_input} {leased}")
     known: dict[tuple[str, Endpoint, Endpoint], Endpoint] = {}
@@ -213,7 +232,8 @@ def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInpu
                 continue
             protocol = chance.choice((UDP, UDP, TCP, ICMP))
             inside, remote = chance.choice(INSIDE), chance.choice(REMOTE)
-            outside = known.get((protocol, inside, remote), KEPT._replace(port=inside.port))
+            usual = inside if masquerade is Masquerade.NONE else KEPT._replace(port=inside.port)
+            outside = known.get((protocol, inside, remote), usual)
             if chance.random() < 0.1:
                 outside = LEASED
             packet = any_packet(chance, protocol, outward, inside, remote, outside)
@@ -222,6 +242,20 @@ def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInpu
                 passed.append((through, outward))
                 if outward:
                     known[protocol, inside, remote] = through.src
+
+
+def test_errors_about_a_flow_whose_remote_had_to_move() -> None:
+    """Alice talks to S1 already, and then S1 comes by the leased port: she sees it with another port."""
+    with contextlib.closing(SideBySide(LinuxBehavior(), ALICE)) as both:
+        both.send(Packet(UDP, ALICE, S1), True)
+        arrived = both.send(Packet(UDP, S1, LEASED), False)
+        assert arrived is not None
+        assert arrived.src != S1
+        answer = both.send(Packet(UDP, ALICE, arrived.src), True)
+        for about, source, outward in ((answer, "203.0.113.254", False), (arrived, ALICE.address, True)):
+            target = Endpoint(about.src.address, 0)
+            error = Packet(ICMP, Endpoint(source, 0), target, icmp=(3, 3), quoted=about)
+            assert both.send(error, outward) is not None
 
 
 def any_packet(

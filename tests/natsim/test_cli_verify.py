@@ -15,6 +15,7 @@ from natsim.verify import (
     classification,
     ford,
     halkes,
+    large_packets,
     linux,
     odds,
     port_rules,
@@ -29,7 +30,7 @@ from natsim.verify import (
 from natsim.verify.check import Check
 from natsim.verify.table import all_checks
 
-RFCS = (rfc4787, rfc5382, rfc5508, rfc6888, rfc7857)
+RFCS = (rfc4787, large_packets, rfc5382, rfc5508, rfc6888, rfc7857)
 FIGURES = (classification, port_rules, halkes, odds, ford, tcp_open, linux, violations)
 
 
@@ -84,6 +85,19 @@ def test_json_is_one_line_by_the_contract(capsys: pytest.CaptureFixture[str]) ->
         assert check["ok"] is True
         assert check["measured"] == check["expected"]
         assert check["source"] == "RFC 7422 section 2"
+
+
+def test_a_requirement_names_its_document_and_its_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = verify(capsys, "--only", "RFC 4787 REQ-5 ", "--json")
+    first, *others = json.loads(out)["checks"]
+    assert first["name"] == "RFC 4787 REQ-5 rfc"
+    assert first["source"] == "RFC 4787, MUST NOT: a mapping expires in less than 2 minutes"
+    assert all("known to break MUST NOT: a mapping" in check["source"] for check in others)
+    _, out, _ = verify(capsys, "--only", "RFC 4787 REQ-5 rfc")
+    heading, row, rule, _, _ = out.splitlines()
+    assert heading == "RFC 4787"
+    assert row.split() == ["ok", "RFC", "4787", "REQ-5", "rfc", "at", "least", "120", "s"]
+    assert rule.strip() == "MUST NOT: a mapping expires in less than 2 minutes"
 
 
 def test_a_row_that_fails_is_told_in_json_and_by_the_status(

@@ -86,7 +86,9 @@ def test_port_overloading_gives_what_comes_in_to_the_newest() -> None:
 
 
 @pytest.mark.parametrize("when_full", WhenFull)
-@pytest.mark.parametrize("limit", [{"max_mappings_per_host": 2}, {"max_mappings": 2}, {"ports": RandomPort(7000, 7001)}])
+@pytest.mark.parametrize(
+    "limit", [{"max_mappings_per_host": 2}, {"max_mappings": 2}, {"ports": RandomPort(7000, 7001)}]
+)
 def test_a_full_nat_drops_answers_or_evicts(limit: Any, when_full: WhenFull) -> None:
     bench = Bench(NatBehavior(when_full=when_full, **limit))
     first, second, third = sockets(ALICE, 3)
@@ -104,7 +106,11 @@ def test_a_full_nat_drops_answers_or_evicts(limit: Any, when_full: WhenFull) -> 
     if when_full is WhenFull.DROP:
         assert verdict.reply is None
     else:
-        assert (verdict.reply.icmp, verdict.reply.dst.address, verdict.reply.quoted.src) == ((3, 13), ALICE.address, third)
+        assert (verdict.reply.icmp, verdict.reply.dst.address, verdict.reply.quoted.src) == (
+            (3, 13),
+            ALICE.address,
+            third,
+        )
     bench.wait(120)
     assert bench.out(third, S1).passed, "as soon as a row has expired there is room again"
 
@@ -302,7 +308,10 @@ def test_a_reboot_forgets_everything() -> None:
     ("settings", "said"),
     [
         ({"fitlering": address_dependent}, "a NatBehavior has no 'fitlering'; did you mean filtering"),
-        ({"mapping": "endpoint-independant"}, "mapping cannot be 'endpoint-independant'; did you mean endpoint-independent"),
+        (
+            {"mapping": "endpoint-independant"},
+            "mapping cannot be 'endpoint-independant'; did you mean endpoint-independent",
+        ),
         ({"ports": "sequentail"}, "did you mean sequential"),
         ({"unsolicited_syn": "rts"}, "did you mean rst"),
         ({"hairpin": "extrenal"}, "did you mean external"),
@@ -313,7 +322,7 @@ def test_a_reboot_forgets_everything() -> None:
         ({"max_mappings": -1}, "max_mappings is a number from 1 up"),
         ({"port_hold": -1}, "port_hold is in seconds"),
         ({"timeouts": 120}, "timeouts are a Timeouts"),
-        ({"port_mapping": ("ucp",)}, "did you mean upnp, pcp"),
+        ({"port_mapping": ("ucp",)}, "did you mean pcp, upnp"),
         ({"tcp": NatBehavior(tcp=NatBehavior())}, "without a tcp of its own"),
     ],
 )
@@ -328,7 +337,7 @@ def test_nonsense_gets_an_error_with_the_nearest_right_name(settings: dict[str, 
         (lambda: Timeouts(ucp=1), "a Timeouts has no 'ucp'; did you mean udp"),
         (lambda: Timeouts(udp=-1), "the timeout udp is a number of seconds"),
         (lambda: Timeouts(udp=None), "the timeout udp is a number of seconds"),
-        (lambda: RandomPort(9, 8), "a range of ports"),
+        (lambda: RandomPort(9, 8), "ephemeral ports go from 1"),
     ],
 )
 def test_so_do_timeouts_and_ranges(make: Any, said: str) -> None:
@@ -341,7 +350,7 @@ def test_a_behavior_prints_as_the_call_that_makes_it() -> None:
         mapping="address-dependent", ports="random", hairpin=True, timeouts=Timeouts(udp=30), tcp=NatBehavior()
     )
     assert repr(behavior) == (
-        "NatBehavior(mapping=address_dependent, ports=random_port, hairpin=Hairpin.EXTERNAL, "
+        "NatBehavior(mapping=address_dependent, ports=RandomPort(), hairpin=Hairpin.EXTERNAL, "
         "timeouts=Timeouts(udp=30), tcp=NatBehavior())"
     )
     import natsim

@@ -1,43 +1,15 @@
-"""Linux as a NAT: each fact that was measured on Linux 6.18, and the timers of nf_conntrack."""
+"""Linux as a NAT, beyond the table of facts: ports, strays, leases, UDP, ICMP and policies, packet by packet."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
-from sim_tools import at, error_about, s, tcp, udp
+from linux_tools import KEPT, PEER, S1, S2, S3, A, B, enters, linux, outside
+from sim_tools import at, s, tcp, udp
 
-from natsim import LinuxBehavior, Masquerade, WanInput
+from natsim import Masquerade, WanInput
 from natsim.nat.linux import LinuxNat
 from natsim.nat.verdict import Rule
-from natsim.packet import ACK, FIN, RST, SYN, Endpoint, Packet
-
-OUTSIDE = "203.0.113.1"
-A, B = at("10.0.0.2:5000"), at("10.0.0.3:5000")
-S1, S2, S3 = at("198.51.100.1:80"), at("198.51.100.2:80"), at("198.51.100.1:81")
-PEER = at("198.51.100.9:6000")
-KEPT = Endpoint(OUTSIDE, 5000)
-
-
-def linux(
-    masquerade: Masquerade = Masquerade.PLAIN,
-    wan_input: WanInput = WanInput.DROP,
-    block_udp: bool = False,
-    seed: int = 0,
-) -> LinuxNat:
-    return LinuxNat(LinuxBehavior(masquerade, wan_input, block_udp), OUTSIDE, random.Random(seed))
-
-
-def outside(nat: LinuxNat, src: Endpoint, dst: Endpoint, now: float = 0) -> Endpoint:
-    verdict = nat.outbound(udp(src, dst), s(now))
-    assert verdict.packet is not None, verdict
-    return verdict.packet.src
-
-
-def enters(nat: LinuxNat, src: Endpoint, dst: Endpoint, now: float = 0) -> Endpoint | None:
-    verdict = nat.inbound(udp(src, dst), s(now))
-    return verdict.packet.dst if verdict.packet else None
-
+from natsim.packet import ACK, FIN, ICMP, RST, SYN, Endpoint, Packet
 
 # -- Ports ------------------------------------------------------------------------------------------------------------
 
@@ -80,6 +52,17 @@ def test_a_moved_socket_keeps_its_new_port_as_long_as_one_flow_of_it_lives() -> 
     assert nat.outbound(udp(B, S1), s(31)).new, "the first flow has expired"
     assert outside(nat, B, S3, now=32) == moved
     assert outside(nat, B, at("198.51.100.7:1"), now=200) == KEPT, "all have expired"
+
+
+def test_when_a_class_is_full_nothing_leaves_until_a_flow_has_expired() -> None:
+    nat = linux()
+    hosts = [Endpoint(f"10.0.1.{number}", port) for number in range(200) for port in range(100, 110)]
+    verdicts = [nat.outbound(udp(host, S1), 0) for host in hosts]
+    ports = [verdict.packet.src.port for verdict in verdicts if verdict.packet]
+    assert len(ports) == len(set(ports)) <= 511
+    assert verdicts[-1].rule is Rule.PORTS_EXHAUSTED
+    assert nat.outbound(udp(hosts[-1], S2), 0).passed, "another destination has all ports again"
+    assert nat.outbound(udp(hosts[-1], S1), s(30)).passed
 
 
 def test_a_privileged_port_is_replaced_by_a_privileged_one() -> None:
@@ -132,6 +115,21 @@ def test_strays_are_answered_as_the_input_chain_says(
     assert to_syn is None or (to_syn.ack, to_syn.dst) == (9, PEER)
 
 
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [(ACK, (RST, 9, 0)), (SYN | ACK, (RST, 9, 0)), (FIN | ACK, (RST, 9, 0)), (RST, None), (0, (RST | ACK, 0, 5))],
+)
+@pytest.mark.parametrize("wan_input", [WanInput.REJECT, WanInput.ACCEPT])
+def test_stray_segments_get_the_rst_of_a_closed_port(
+    wan_input: WanInput, flags: int, answer: tuple[int, int, int] | None
+) -> None:
+    nat = linux(wan_input=wan_input)
+    reply = nat.inbound(tcp(PEER, KEPT, flags, seq=5, ack=9, window=100), 0).reply
+    assert (reply and (reply.flags, reply.seq, reply.ack)) == answer
+    assert not nat.table(0), "and nothing is left of it"
+    assert nat.outbound(tcp(A, PEER), 0).packet.src == KEPT
+
+
 # -- The early-packet trap --------------------------------------------------------------------------------------------
 
 
@@ -157,74 +155,6 @@ def test_an_early_syn_leaves_nothing_behind_whoever_answers_it(wan_input: WanInp
     assert nat.outbound(tcp(A, PEER), s(1)).packet.src == KEPT
 
 
-# -- TCP --------------------------------------------------------------------------------------------------------------
-
-
-def after(nat: LinuxNat, *packets: tuple[str, int]) -> str:
-    """The state of A's flow to PEER after these packets: "out" or "in", and flags."""
-    for direction, flags in packets:
-        out = direction == "out"
-        verdict = nat.outbound(tcp(A, PEER, flags), 0) if out else nat.inbound(tcp(PEER, KEPT, flags), 0)
-        assert verdict.passed, verdict
-    (flow,) = nat.table(0) or [None]
-    return flow.state if flow else "gone"
-
-
-OPEN = (("out", SYN), ("in", SYN | ACK), ("out", ACK))
-CROSSED = (("out", SYN), ("in", SYN), ("out", SYN | ACK), ("in", SYN | ACK))
-OUT_FIN = (*OPEN, ("out", FIN | ACK))
-
-
-@pytest.mark.parametrize(
-    ("packets", "state", "seconds"),
-    [
-        (OPEN[:1], "SYN_SENT", 120),
-        (OPEN[:2], "SYN_RECV", 60),
-        (OPEN, "ESTABLISHED", 432_000),
-        (CROSSED[:2], "SYN_SENT2", 120),
-        (CROSSED[:3], "SYN_RECV", 60),
-        ((*CROSSED, ("out", ACK)), "ESTABLISHED", 432_000),
-        (OUT_FIN, "FIN_WAIT", 120),
-        ((*OUT_FIN, ("in", ACK)), "CLOSE_WAIT", 60),
-        ((*OUT_FIN, ("in", ACK), ("in", FIN | ACK)), "LAST_ACK", 30),
-        ((*OUT_FIN, ("in", FIN | ACK), ("out", ACK)), "TIME_WAIT", 120),
-        ((*OPEN, ("in", RST)), "CLOSE", 10),
-        ((*OPEN, ("out", RST | ACK)), "CLOSE", 10),
-        ((("out", ACK),), "ESTABLISHED", 432_000),
-    ],
-)
-def test_states_and_their_timeouts(packets: tuple[tuple[str, int], ...], state: str, seconds: int) -> None:
-    nat = linux()
-    assert after(nat, *packets) == state
-    assert nat.table(s(seconds) - 1)
-    assert not nat.table(s(seconds))
-
-
-def test_a_refusal_of_the_first_syn_takes_the_flow_and_the_hole_away() -> None:
-    nat = linux()
-    assert after(nat, ("out", SYN), ("in", RST | ACK)) == "gone"
-    assert not nat.inbound(tcp(PEER, KEPT), 0).passed
-    assert after(nat, ("out", SYN), ("out", RST)) == "gone"
-
-
-@pytest.mark.parametrize(
-    ("end", "state"),
-    [
-        ((("out", FIN | ACK), ("in", FIN | ACK), ("out", ACK)), "SYN_SENT"),
-        ((("out", RST),), "SYN_SENT"),
-        ((("in", RST),), "CLOSE"),  # conntrack lets the SYN pass, but does not begin anew
-    ],
-)
-def test_a_flow_that_is_over_can_be_opened_again(end: tuple[tuple[str, int], ...], state: str) -> None:
-    assert after(linux(), *OPEN, *end, ("out", SYN)) == state
-
-
-def test_a_syn_from_outside_enters_only_while_the_flow_opens() -> None:
-    nat = linux()
-    after(nat, *OPEN)
-    assert nat.inbound(tcp(PEER, KEPT), 0).rule is Rule.INVALID
-
-
 # -- UDP timers -------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +175,15 @@ def test_an_unanswered_datagram_keeps_a_flow_for_30_seconds_each_time() -> None:
     assert lives_until(nat, 29) == 30, "also after two seconds: nobody has answered"
 
 
+def test_the_first_reply_makes_no_stream_however_late_it_comes() -> None:
+    nat = linux()
+    outside(nat, A, S1)
+    assert enters(nat, S1, KEPT, now=5) == A
+    assert lives_until(nat, 5) == 30
+    assert enters(nat, S1, KEPT, now=5) == A
+    assert lives_until(nat, 5) == 120
+
+
 @pytest.mark.parametrize(("last", "seconds"), [(1.0, 30), (2.0, 30), (2.000_000_001, 120), (20.0, 120)])
 @pytest.mark.parametrize("direction", ["out", "in"])
 def test_an_answered_flow_becomes_a_stream_after_more_than_two_seconds(
@@ -263,10 +202,11 @@ def test_an_answered_flow_becomes_a_stream_after_more_than_two_seconds(
 # -- Policies ---------------------------------------------------------------------------------------------------------
 
 
-def test_blocked_udp_does_not_leave_and_tcp_does() -> None:
+def test_blocked_udp_does_not_leave_and_everything_else_does() -> None:
     nat = linux(block_udp=True)
     assert nat.outbound(udp(A, S1), 0).rule is Rule.POLICY
     assert nat.outbound(tcp(A, S1), 0).passed
+    assert linux(block_udp=True).outbound(Packet(ICMP, A, S1, icmp=(8, 0)), 0).passed
     assert [flow.protocol for flow in nat.table(0)] == ["tcp"]
 
 
@@ -287,29 +227,3 @@ def test_a_firewall_lets_a_simultaneous_open_through() -> None:
     assert nat.outbound(tcp(inside, PEER), 0).passed
     assert nat.inbound(tcp(PEER, inside), 0).passed
     assert [flow.state for flow in nat.table(0)] == ["SYN_SENT2"]
-
-
-# -- ICMP errors ------------------------------------------------------------------------------------------------------
-
-
-def test_errors_are_translated_both_ways_and_change_nothing() -> None:
-    nat = linux(Masquerade.FULLY_RANDOM)
-    sent = nat.outbound(udp(A, S1), 0).packet
-    came = nat.inbound(error_about(sent, "203.0.113.254", (11, 0)), s(29)).packet
-    assert (came.dst.address, came.src.address, came.icmp) == (A.address, "203.0.113.254", (11, 0))
-    assert (came.quoted.src, came.quoted.dst) == (A, S1)
-    answer = nat.inbound(udp(S1, sent.src), s(1)).packet
-    left = nat.outbound(error_about(answer, A.address), s(29)).packet
-    assert (left.src.address, left.dst.address) == (OUTSIDE, S1.address)
-    assert (left.quoted.src, left.quoted.dst) == (S1, sent.src)
-    assert not nat.table(s(31)), "no error has refreshed the flow"
-
-
-def test_errors_about_unknown_flows_are_invalid() -> None:
-    nat = linux()
-    stray = error_about(udp(KEPT, S1), "203.0.113.254")
-    assert nat.inbound(stray, 0).rule is nat.outbound(stray, 0).rule is Rule.INVALID
-    query = Packet("icmp", Endpoint("203.0.113.254", 0), Endpoint(OUTSIDE, 0), icmp=(8, 0))
-    assert not nat.inbound(query, 0).passed
-    outside(nat, A, S1)
-    assert not nat.inbound(stray, s(30)).passed, "the flow has expired"

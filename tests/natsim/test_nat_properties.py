@@ -23,6 +23,7 @@ from natsim import (
 )
 from natsim.nat.engine import NatEngine
 from natsim.nat.linux import LinuxNat
+from natsim.nat.verdict import Rule
 from natsim.packet import ACK, FIN, RST, SYN, Endpoint, Packet
 
 OUTSIDE = "198.51.100.1"
@@ -55,7 +56,10 @@ def play(engine: Any, script: list[Any]) -> None:
     for inside, remote, flags, goes_out, pause in script:
         now += s(pause)
         if goes_out:
-            sent = engine.outbound(packet(inside, remote, flags), now).packet
+            verdict = engine.outbound(packet(inside, remote, flags), now)
+            sent = verdict.packet
+            if verdict.rule is Rule.INVALID and isinstance(engine, LinuxNat) and flags not in (None, SYN):
+                continue  # a SYN and a datagram always leave; anything else must belong to a flow
             assert sent is not None
             assert (sent.src.address, sent.dst) == (OUTSIDE, remote)
             if flags != RST:  # a refusal may take the flow away

@@ -37,7 +37,9 @@ SCOPES = (endpoint_independent, address_dependent, address_and_port_dependent)
 SHORT = dict(zip(SCOPES, ("EI", "AD", "APD"), strict=True))
 
 #: The nine boxes of RFC 4787 with random ports; and those that show every destination the same port all the same.
-BOXES = [NatBehavior(mapping=mapping, filtering=filtering, ports=random_port) for mapping in SCOPES for filtering in SCOPES]
+BOXES = [
+    NatBehavior(mapping=mapping, filtering=filtering, ports=random_port) for mapping in SCOPES for filtering in SCOPES
+]
 BOXES += [
     NatBehavior(mapping=mapping, filtering=filtering, ports=preserve, overloading=Overloading.OTHER_DESTINATIONS)
     for mapping in SCOPES[1:]
@@ -144,7 +146,9 @@ def test_a_search_finds_one_random_side_and_not_two() -> None:
 
 def test_the_verdict_gives_its_reasons() -> None:
     relayed = predict("linux", "apdm-apdf", "tcp")
-    assert str(relayed).startswith("relayed over tcp: The peer sees A where the server saw it. The peer sees B elsewhere")
+    assert str(relayed).startswith(
+        "relayed over tcp: The peer sees A where the server saw it. The peer sees B elsewhere"
+    )
     assert "filters by address and port" in relayed.why
     assert "mapping: address-and-port-dependent" in relayed.why
     assert "random intervals" in predict("linux-reject", "linux", "tcp").why

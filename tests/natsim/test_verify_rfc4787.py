@@ -17,13 +17,18 @@ from natsim import (
     address_dependent,
     arbitrary,
     endpoint_independent,
+    link,
     preserve,
     random_port,
 )
+from natsim.fragmentation import fragments_of
+from natsim.link import Pipe
+from natsim.nat import fragments
 from natsim.nat.devices import find
-from natsim.packet import Endpoint
+from natsim.nat.verdict import Rule, Verdict
+from natsim.packet import Endpoint, Packet
 from natsim.router import NatBox
-from natsim.verify.rfc4787 import REQUIREMENTS
+from natsim.verify import large_packets, rfc4787
 
 RFC = find("rfc").layers[0]
 assert isinstance(RFC, NatBehavior)
@@ -32,7 +37,7 @@ assert isinstance(RFC, NatBehavior)
 def moody(remote: Endpoint) -> Hashable:
     """A mapping that changes its type under load."""
     asked[remote.address] += 1
-    return () if asked.total() < 200 else remote
+    return () if asked.total() < 100 else remote
 
 
 asked: Counter[str] = Counter()
@@ -65,13 +70,52 @@ def takes_insiders_for_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NatBox, "receive_outside", receive_outside)
 
 
-@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.name)
+def knows_no_mtu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that sends on whatever it has."""
+    monkeypatch.setattr(Pipe, "takes", lambda pipe, packet: True)
+
+
+def sends_the_last_fragment_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that cuts, and begins at the end."""
+    monkeypatch.setattr(link, "fragments_of", lambda packet, mtu: fragments_of(packet, mtu)[::-1])
+
+
+def holds_no_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NAT that has no place for fragments without a first one."""
+    monkeypatch.setattr(fragments, "HELD_OF_EACH", 0)
+
+
+def is_exhausted_by_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NAT that takes no more fragments when it has had two hundred."""
+    judge, seen = fragments.FragmentTranslator.judge, Counter[str]()
+
+    def count_and_judge(self: Any, piece: Packet, now: int) -> Verdict:
+        seen["pieces"] += 1
+        return judge(self, piece, now) if seen["pieces"] < 200 else Verdict(Rule.POLICY, "too many fragments")
+
+    monkeypatch.setattr(fragments.FragmentTranslator, "judge", count_and_judge)
+
+
+BROKEN |= {
+    "RFC 4787 REQ-7": takes_insiders_for_neighbours,
+    "RFC 4787 REQ-13": knows_no_mtu,
+    "RFC 4787 REQ-13a": sends_the_last_fragment_first,
+    "RFC 4787 REQ-14": holds_no_fragments,
+    "RFC 4787 REQ-14a": is_exhausted_by_fragments,
+}
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [*rfc4787.REQUIREMENTS, *large_packets.REQUIREMENTS],
+    ids=lambda requirement: requirement.name,
+)
 def test_a_requirement_holds_and_is_missed_when_it_is_broken(requirement: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert requirement.measure(RFC) == requirement.expected
-    if requirement.name == "RFC 4787 REQ-7":
-        takes_insiders_for_neighbours(monkeypatch)
-        broken = RFC
+    asked.clear()
+    breaks = BROKEN[requirement.name]
+    if callable(breaks):
+        breaks(monkeypatch)
+        assert requirement.measure(RFC) != requirement.expected
     else:
-        asked.clear()
-        broken = replace(RFC, **BROKEN[requirement.name])
-    assert requirement.measure(broken) != requirement.expected
+        assert requirement.measure(replace(RFC, **breaks)) != requirement.expected

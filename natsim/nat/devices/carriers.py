@@ -17,7 +17,8 @@ from ..behavior import (
 )
 from ..linux_behavior import LinuxBehavior
 from ..port_blocks import BulkBlocks
-from ..ports import random_port
+from ..ports import KeepClass, PreserveElse, random_port
+from ..unsolicited import hold_syn
 from .device import Device
 from .linux import DROPPED
 
@@ -28,17 +29,32 @@ _PARTS = ("home", "carrier")
 DEVICES = (
     Device(
         "cgnat",
-        (LinuxBehavior(), NatBehavior(filtering=endpoint_independent, hairpin=Hairpin.EXTERNAL)),
-        "a home Linux router behind a carrier's NAT",
-        "RFC 6888 REQ-1, 7 (the carrier's part)",
+        (
+            LinuxBehavior(),
+            NatBehavior(
+                filtering=endpoint_independent,
+                ports=KeepClass(PreserveElse(random_port)),
+                unsolicited_syn=hold_syn,
+                hairpin=Hairpin.EXTERNAL,
+                timeouts=Timeouts(udp=300),
+                port_hold=120,
+                max_mappings_per_host=2000,
+                when_full=WhenFull.ANSWER,
+            ),
+        ),
+        "a home Linux router behind a carrier's NAT as RFC 6888 wants it",
+        "RFC 6888 (the carrier's part)",
         _HOME
         | {
             "carrier mapping": "RFC 6888 REQ-1, so RFC 4787 REQ-1 and RFC 5382 REQ-1",
             "carrier filtering": "RFC 6888 REQ-7: endpoint-independent is recommended",
-            "carrier ports": "RFC 4787 section 4.2.1 allows preservation, which RFC 6888 leaves open",
+            "carrier ports": "RFC 7857 section 9: preserved, else random (RFC 6888 REQ-15: hard to guess); RFC 6888 "
+            "REQ-8: a freed port rests for 120 s",
             "carrier hairpin": "RFC 6888 REQ-1, so RFC 4787 REQ-9a",
-            "carrier unsolicited_syn": "RFC 5382 REQ-4a: silence",
-            "carrier timeouts": "RFC 6888 REQ-1: the shortest that RFC 4787, 5382 and 5508 allow",
+            "carrier unsolicited_syn": "RFC 6888 REQ-1, so RFC 5382 REQ-4: silence for six seconds, then ICMP",
+            "carrier timeouts": "RFC 6888 REQ-1, so RFC 4787 REQ-5c, RFC 5382 REQ-5 and RFC 5508 REQ-2",
+            "carrier limits": "RFC 6888 REQ-4: there is one for each subscriber (2,000 is our choice); REQ-11: nothing "
+            "is evicted, and the host is told",
         },
         _PARTS,
     ),

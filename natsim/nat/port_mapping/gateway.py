@@ -81,8 +81,8 @@ class Gateway:
     """One router, from `started` on.
 
     `translates` is False for a firewall, which opens doors but leaves addresses alone.  `quota` is how many leases one
-    host may have.  `trusted` are the inside hosts
-    that may ask for others, too (PCP's THIRD_PARTY; in UPnP, another InternalClient).
+    host may have (None: `MOST_PER_HOST`).  `trusted` are the inside hosts that may ask for others, too: PCP's
+    THIRD_PARTY, and in UPnP another InternalClient.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ def read_call(body: bytes) -> Call:
         envelope = parse(body)
     except BadXml as exc:
         raise UpnpError(402) from exc
-    calls = list(envelope.find(f"{{{ENVELOPE}}}Body") or ())
+    calls = envelope.findall(f"{{{ENVELOPE}}}Body/*")
     if envelope.tag != f"{{{ENVELOPE}}}Envelope" or len(calls) != 1:
         raise UpnpError(402)
     namespace, _, action = calls[0].tag.rpartition("}")
