@@ -15,7 +15,7 @@ from ..scheduler import nanoseconds
 from .behavior import NatBehavior, Overloading, WhenFull
 from .leases import Lease, Leases
 from .ports import Wish
-from .rules import ask_pooling, ask_ports
+from .rules import ask_pooling, ask_ports, ask_scope
 from .spelling import rule_name
 from .table import Mapping, NatTable
 from .verdict import Rule, Verdict
@@ -84,7 +84,7 @@ class Allocator:
             return False
         for row in list(self._table.at(protocol, external)):
             if row.alive(now):
-                if not self._may_share(row, scope):
+                if not self._may_share(row, scope, now):
                     return False
             elif row.expires() + nanoseconds(self.behavior.port_hold) > now and row.internal != internal:
                 return False
@@ -92,12 +92,16 @@ class Allocator:
                 self._table.remove(row)
         return True
 
-    def _may_share(self, row: Mapping, scope: Hashable) -> bool:
-        match self.behavior.of(row.protocol).overloading:
+    def _may_share(self, row: Mapping, scope: Hashable, now: int) -> bool:
+        """May a mapping of this scope have the outside endpoint of `row`, too?"""
+        rules = self.behavior.of(row.protocol)
+        match rules.overloading:
             case Overloading.NEVER:
                 return False
-            case Overloading.OTHER_DESTINATIONS:
-                return row.lease is None and row.scope != scope
+            case Overloading.OTHER_DESTINATIONS:  # not if the filter has let in one of those remotes by that row
+                met = (s.remote for s in row.sessions.values() if s.expires > now)
+                others = all(ask_scope(rules, "mapping", remote) != scope for remote in met)
+                return row.lease is None and row.scope != scope and others
             case Overloading.ALWAYS:
                 return True
 

@@ -119,12 +119,16 @@ class LinuxNat:
         fate = self._conntrack.follow(flow, packet, now)
         return (None if fate is Fate.ANEW else flow), fate
 
-    def _new_flow(self, packet: Packet, leaves_as: tuple[Endpoint, Endpoint], now: int) -> Verdict:
+    def _new_flow(
+        self, packet: Packet, leaves_as: tuple[Endpoint, Endpoint], now: int, lease: Lease | None = None
+    ) -> Verdict:
         flow = self._conntrack.add(packet.protocol, packet.src, packet.dst, leaves_as, now)
         self._conntrack.follow(flow, packet, now)
         verdict = self._along(flow, packet)
         kept = "keeps the port" if flow.src.port == flow.reply_dst.port else "gets another port"
         verdict.why, verdict.facts, verdict.new = "new flow {}: {} {}", (flow, flow.src, kept), True
+        if lease is not None:
+            verdict.why, verdict.facts = "new flow {} by {}: {} {}", (flow, lease, flow.src, kept)
         return verdict
 
     def _along(self, flow: Flow, packet: Packet) -> Verdict:
@@ -148,7 +152,7 @@ class LinuxNat:
         if source is None:
             why = "every port under which {} could know {} is taken"
             return Verdict(Rule.PORTS_EXHAUSTED, why, (lease.internal, packet.src))
-        return self._new_flow(packet, (source, lease.internal), now)
+        return self._new_flow(packet, (source, lease.internal), now, lease)
 
     # -- Ports -----------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ def test_a_stranger_comes_in_by_a_leased_port_and_is_answered_from_it() -> None:
     nat = leased()
     came = nat.inbound(udp(PEER, LEASED), 0)
     assert (came.packet.src, came.packet.dst, came.new) == (PEER, A, True)
+    assert f"by udp {A} <-> {LEASED} (leased): {PEER} keeps the port" in str(came)
     assert outside(nat, A, PEER) == LEASED
     assert [str(flow) for flow in nat.table(0)] == [f"udp {PEER} > {LEASED} (replies: {A} > {PEER})"]
 
@@ -50,6 +51,7 @@ def test_a_remote_that_the_socket_knows_already_comes_by_the_lease_with_another_
     came = nat.inbound(udp(PEER, LEASED), 0).packet
     assert (came.src.address, came.dst) == (PEER.address, A)
     assert came.src.port != PEER.port
+    assert came.src.port >= 1024
     assert nat.inbound(udp(PEER, LEASED), 0).packet.src == came.src, "and keeps it"
     assert outside(nat, A, came.src) == LEASED
     assert (outside(nat, A, PEER), enters(nat, PEER, KEPT)) == (KEPT, A), "the first flow is as it was"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,15 +11,26 @@ from hypothesis import strategies as st
 from sim_tools import s, tcp, udp
 
 from natsim import (
+    DoubleHash,
+    Hairpin,
+    KeepClass,
+    KeepParity,
     LinuxBehavior,
     Masquerade,
     NatBehavior,
+    Overloading,
+    PreserveElse,
     WanInput,
     address_and_port_dependent,
     address_dependent,
+    arbitrary,
+    drop_syn,
     endpoint_independent,
+    hold_syn,
+    paired,
     preserve,
     random_port,
+    refuse_syn,
     sequential,
 )
 from natsim.nat.engine import NatEngine
@@ -27,13 +39,23 @@ from natsim.nat.verdict import Rule
 from natsim.packet import ACK, FIN, RST, SYN, Endpoint, Packet
 
 OUTSIDE = "198.51.100.1"
+POOL = [OUTSIDE, "198.51.100.2", "198.51.100.3"]
 scopes = st.sampled_from([endpoint_independent, address_dependent, address_and_port_dependent])
+port_rules = st.sampled_from([preserve, random_port, sequential, DoubleHash(), KeepClass(PreserveElse()), KeepParity()])
 rfc_behaviors = st.builds(
     NatBehavior,
     mapping=scopes,
     filtering=scopes,
-    ports=st.sampled_from([preserve, random_port, sequential]),
+    ports=port_rules,
+    overloading=st.sampled_from([Overloading.NEVER, Overloading.OTHER_DESTINATIONS]),
+    addresses=st.integers(1, 3),
+    pooling=st.sampled_from([paired, arbitrary]),
+    hairpin=st.sampled_from(Hairpin),
+    unsolicited_syn=st.sampled_from([drop_syn, refuse_syn, hold_syn]),
+    refresh_outbound=st.booleans(),
     refresh_inbound=st.booleans(),
+    port_hold=st.sampled_from([0, 60]),
+    tcp=st.none() | st.builds(NatBehavior, mapping=scopes, filtering=scopes, ports=port_rules),
 )
 linux_behaviors = st.builds(
     LinuxBehavior, st.sampled_from([Masquerade.PLAIN, Masquerade.FULLY_RANDOM]), st.sampled_from(WanInput)
@@ -61,7 +83,8 @@ def play(engine: Any, script: list[Any]) -> None:
             if verdict.rule is Rule.INVALID and isinstance(engine, LinuxNat) and flags not in (None, SYN):
                 continue  # a SYN and a datagram always leave; anything else must belong to a flow
             assert sent is not None
-            assert (sent.src.address, sent.dst) == (OUTSIDE, remote)
+            assert sent.dst == remote
+            assert sent.src.address in POOL
             if flags != RST:  # a refusal may take the flow away
                 answer = engine.inbound(packet(remote, sent.src, ACK if flags else flags), now).packet
                 assert answer is not None, "what goes out comes back"
@@ -80,10 +103,11 @@ def play(engine: Any, script: list[Any]) -> None:
 
 
 def unshared(engine: Any, now: int) -> None:
-    """No two rows that are alive claim the same packets from outside."""
+    """No two sessions (or flows) that are alive have the same 5-tuple outside."""
     rows = engine.table(now)
     if isinstance(engine, NatEngine):
-        claims = [(row.protocol, row.external) for row in rows]
+        sessions = [session for row in rows for session in row.sessions.values() if session.expires > now]
+        claims = [(x.mapping.protocol, x.mapping.external, x.remote) for x in sessions]
     else:
         claims = [(row.protocol, row.reply_src, row.reply_dst) for row in rows]
     assert len(set(claims)) == len(claims)
@@ -92,7 +116,45 @@ def unshared(engine: Any, now: int) -> None:
 @settings(deadline=None)
 @given(rfc_behaviors, steps)
 def test_what_leaves_an_rfc_nat_comes_back_and_rows_share_nothing(behavior: NatBehavior, script: list[Any]) -> None:
-    play(NatEngine(behavior, OUTSIDE, random.Random(0)), script)
+    play(NatEngine(behavior, POOL[: behavior.addresses], random.Random(0)), script)
+
+
+FRESH = Endpoint("192.168.1.9", 40_000)
+FAR = [Endpoint(address, port) for address in ("203.0.113.50", "203.0.113.51") for port in (1, 2)]
+
+
+@settings(deadline=None)
+@given(rfc_behaviors, steps)
+def test_a_nat_never_changes_its_type(behavior: NatBehavior, script: list[Any]) -> None:
+    engine = NatEngine(behavior, POOL[: behavior.addresses], random.Random(0))
+    known: dict[Any, Any] = {}
+    now = 0
+    for inside, remote, flags, goes_out, pause in script:
+        now += s(pause)
+        if goes_out:
+            engine.outbound(packet(inside, remote, flags), now)
+        else:
+            engine.inbound(packet(remote, Endpoint(OUTSIDE, inside.port), flags), now)
+        for row in engine.table(now):
+            assert known.setdefault(row, (row.internal, row.external, row.scope)) == (
+                row.internal,
+                row.external,
+                row.scope,
+            )
+    for flags in (None, SYN):
+        rules = behavior.of("tcp" if flags else "udp")
+        ends = {remote: engine.outbound(packet(FRESH, remote, flags), now).packet.src for remote in FAR}
+        for one in FAR:
+            for other in FAR:
+                alike = rules.mapping(one) == rules.mapping(other)
+                if alike or rules.overloading is Overloading.NEVER:
+                    assert (ends[one] == ends[other]) == alike, "the mapping is what it was"
+        alone = FRESH._replace(port=40_001)
+        end = engine.outbound(packet(alone, FAR[0], flags), now).packet.src
+        for remote in FAR[1:]:
+            may_enter = rules.filtering(remote) == rules.filtering(FAR[0])
+            if rules.overloading is Overloading.NEVER:
+                assert engine.inbound(packet(remote, end, flags), now).passed == may_enter, "and so is the filter"
 
 
 @settings(deadline=None)
@@ -106,7 +168,7 @@ def test_what_leaves_a_linux_nat_comes_back_and_flows_share_nothing(behavior: Li
 def test_filtered_means_not_delivered_and_the_filter_knows_whom_we_spoke_to(
     behavior: NatBehavior, spoken: list[tuple[Endpoint, Endpoint]], stranger: Endpoint
 ) -> None:
-    engine = NatEngine(behavior, OUTSIDE, random.Random(0))
+    engine = NatEngine(replace(behavior, overloading=Overloading.NEVER), POOL[: behavior.addresses], random.Random(0))
     for inside, remote in spoken:
         engine.outbound(udp(inside, remote), 0)
     for row in engine.table(0):
