@@ -24,7 +24,7 @@ from .nat.behavior import (
     paired,
 )
 from .nat.devices import DEVICES, Device, UnknownDevice
-from .nat.linux import LinuxBehavior, Masquerade, WanInput
+from .nat.linux import LinuxBehavior, LinuxTimeouts, Masquerade, WanInput
 from .nat.port_blocks import BulkBlocks, DeterministicBlocks
 from .nat.ports import (
     KeepClass,
@@ -60,6 +60,7 @@ __all__ = [
     "Later",
     "Link",
     "LinuxBehavior",
+    "LinuxTimeouts",
     "Masquerade",
     "Nat",
     "NatBehavior",

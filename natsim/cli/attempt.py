@@ -18,12 +18,15 @@ from natsim.packet import TCP
 from punchkit import stun
 from punchkit.errors import PunchkitError
 from punchkit.punch_udp import SESSION_SIZE, UdpPunch, drive
-from punchkit.retransmission import STUN, DatagramClient
+from punchkit.retransmission import DatagramClient, Schedule
 from punchkit.sockets import Address
 from punchkit.wire import FOLLOWER, LEADER
 
 CODE = "7-amber-falcon"
 STUN_PORT = 3478
+
+#: How long a peer asks the server over UDP before it takes it that UDP is blocked: sends at 0, 0.5 and 1.5 s.
+PATIENCE = Schedule(first_wait=0.5, attempts=3, last_wait=1.5)
 
 #: The second peer starts up to so many seconds after the first: people do not press a key at the same instant.
 MOST_SKEW = 0.2
@@ -79,7 +82,7 @@ async def _over_udp(net: Internet) -> tuple[bool, str]:
     alice, bob = [await host.start(DatagramClient.open(), f"{host.name} opens") for host in (net.alice, net.bob)]
     try:
         asking = [host.start(ask(end, net.server.address)) for host, end in ((net.alice, alice), (net.bob, bob))]
-        seen_alice, seen_bob = [await question for question in asking]
+        seen_alice, seen_bob = await asyncio.gather(*asking)
         found = await punch(net, alice, bob, seen_alice, seen_bob)
     except PunchkitError as exc:
         return False, f"relayed: not even the server is reached over UDP ({exc})"
@@ -117,7 +120,7 @@ async def ask(client: DatagramClient, server: str) -> Address:
         answer = stun.decode(data)
         return answer.mapped if answer.answers(request) else None
 
-    return await client.request(stun.encode(request), (server, STUN_PORT), accept, STUN)
+    return await client.request(stun.encode(request), (server, STUN_PORT), accept, PATIENCE)
 
 
 async def stun_server(ready: asyncio.Event) -> None:

@@ -125,4 +125,6 @@ class Bench:
 
 
 def _packet(src: Endpoint, dst: Endpoint, flags: int | None, payload: bytes) -> Packet:
-    return Packet(UDP, src, dst, payload) if flags is None else Packet(TCP, src, dst, payload, flags=flags)
+    return (
+        Packet(UDP, src, dst, payload) if flags is None else Packet(TCP, src, dst, payload, flags=flags, window=65_535)
+    )

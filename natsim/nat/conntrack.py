@@ -6,7 +6,7 @@ to translation.  No two flows share a tuple, and nothing but whole tuples is eve
 
 A flow dies when it has been idle for its time.  Nothing is swept: what has expired is thrown away when somebody
 stumbles upon it.  Times are integer nanoseconds.  Sources: nf_conntrack_core.c, nf_conntrack_proto_udp.c and _icmp.c.
-TCP is in `conntrack_tcp.py`; next: `linux.py`, which decides what a new flow looks like.
+TCP is in `conntrack_tcp.py` and `conntrack_tracking.py`; next: `linux.py`, which decides what a new flow looks like.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ..packet import ICMP, TCP, Endpoint, Packet
 from ..scheduler import SECOND, nanoseconds
-from .conntrack_tcp import NEXT, ORIGINAL, REPLY, Fate, TcpState, TcpTracking, kind_of
+from .conntrack_tcp import NEXT, ORIGINAL, REPLY, TcpState, kind_of
+from .conntrack_tracking import Fate, TcpTracking
 from .linux_behavior import LinuxTimeouts
 
 #: ICMP messages that ask, and the answer to each (RFC 792): echo, timestamp.

@@ -28,7 +28,8 @@ from ..packet import ICMP, TCP, UDP, Endpoint, Packet
 from ..tcp_refusal import reset_for
 from .conntrack import QUERIES, Conntrack, may_begin
 from .conntrack import Flow as Flow
-from .conntrack_tcp import ORIGINAL, REPLY, Fate
+from .conntrack_tcp import ORIGINAL, REPLY
+from .conntrack_tracking import Fate
 from .leases import Lease, Leases
 from .linux_behavior import LinuxBehavior as LinuxBehavior
 from .linux_behavior import LinuxTimeouts as LinuxTimeouts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
-from kernel_nat import KernelBench
+from kernel_nat import KernelBench, as_seen
 
 from natsim import LinuxBehavior, Masquerade, WanInput
 from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
@@ -17,7 +17,7 @@ from natsim.nat.linux_questions import KEPT, MakeBench, ports_for_three
 from natsim.nat.linux_questions_tcp import OPEN, Talk
 from natsim.packet import ACK, FIN, ICMP, RST, SYN, TCP, Endpoint, Packet
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, as_seen]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kernel_nat import KernelNat
+from kernel_nat import KernelNat, as_seen
 
 from natsim import LinuxBehavior, Masquerade, WanInput
 from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
@@ -30,7 +30,7 @@ from natsim.scheduler import SECOND
 sys.path.insert(0, str(Path(__file__).parent.parent / "natsim"))
 from linux_transitions import BEGINNINGS, Transition, recorded, scripts
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, as_seen]
 
 LEASED = KEPT._replace(port=7000)
 

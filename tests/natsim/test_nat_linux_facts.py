@@ -11,9 +11,10 @@ import pytest
 from sim_tools import s
 
 from natsim import LinuxBehavior, WanInput
-from natsim.nat import conntrack, conntrack_tcp, linux, linux_facts, linux_questions, linux_questions_tcp
+from natsim.nat import conntrack, conntrack_tracking, linux, linux_facts, linux_questions, linux_questions_tcp
 from natsim.nat.conntrack import Conntrack
-from natsim.nat.conntrack_tcp import NEXT, ORIGINAL, REPLY, Fate, TcpState, TcpTracking
+from natsim.nat.conntrack_tcp import NEXT, ORIGINAL, REPLY, TcpState
+from natsim.nat.conntrack_tracking import Fate, TcpTracking
 from natsim.nat.conntrack_window import Fit
 from natsim.nat.leases import Lease
 from natsim.nat.linux import LinuxNat, LinuxTimeouts
@@ -176,7 +177,7 @@ def nothing_is_under_way(patch: Patch) -> None:
 
 
 def no_windows(patch: Patch) -> None:
-    patch.setattr(conntrack_tcp, "check", lambda *anything, **more: Fit.WITHIN)
+    patch.setattr(conntrack_tracking, "check", lambda *anything, **more: Fit.WITHIN)
 
 
 def acks_before_the_syn_ack(patch: Patch) -> None:
@@ -197,7 +198,7 @@ def every_packet_renews(patch: Patch) -> None:
 
 
 def nobody_counts_repetitions(patch: Patch) -> None:
-    patch.setattr(conntrack_tcp, "MAX_RETRANSMISSIONS", 99)
+    patch.setattr(conntrack_tracking, "MAX_RETRANSMISSIONS", 99)
 
 
 def tcp(*scripts: str) -> tuple[str, ...]:
