@@ -13,9 +13,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .icmp_error import icmp_error
 from .link import DF_SET, Pipe
 from .multicast import Groups, is_multicast
-from .packet import ICMP, RST, TCP, UDP, Endpoint, Packet
+from .packet import RST, TCP, UDP, Endpoint, Packet
 from .reassembly import Reassembly
 from .scheduler import MILLISECOND, Scheduler
 from .tcp import TcpConnection, reset_for
@@ -207,8 +208,9 @@ class SimHost:
                         return
         reason = "PORT CLOSED: no socket; answered with ICMP port unreachable"
         self._trace.add(self.name, ANSWERED, packet, reason)
-        source, target = Endpoint(packet.dst.address, 0), Endpoint(packet.src.address, 0)
-        self.send(Packet(ICMP, source, target, icmp=(3, 3), quoted=packet, cause=packet.uid))
+        error = icmp_error(packet.dst.address, packet, 3, 3)
+        if error is not None:
+            self.send(error)
 
     def _receive_multicast(self, packet: Packet) -> None:
         """For every socket of that port, if any has joined the group; otherwise nobody complains (RFC 1122 3.2.2)."""

@@ -11,10 +11,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from .host import SimHost
+from .icmp_error import icmp_error
 from .link import DF_SET, Pipe
 from .multicast import is_multicast
 from .nat.verdict import Verdict
-from .packet import ICMP, TCP, UDP, Endpoint, Packet
+from .packet import TCP, UDP, Packet
 from .reassembly import Reassembly
 from .scheduler import Scheduler
 from .tcp import reset_for
@@ -243,11 +244,3 @@ EXPIRED = "TTL: it ran out here (RFC 1812 section 5.3.1)"
 def tcp_reset(packet: Packet) -> Packet | None:
     """The RST for a segment; None for what is no TCP, and for a fragment without the TCP header."""
     return reset_for(packet) if packet.protocol == TCP and not packet.is_later_fragment else None
-
-
-def icmp_error(source: str, packet: Packet, icmp_type: int, code: int) -> Packet | None:
-    """An ICMP error about a packet; never about another error, or a later fragment (RFC 1122 section 3.2.2)."""
-    if packet.protocol == ICMP or packet.is_later_fragment:
-        return None
-    to = Endpoint(packet.src.address, 0)
-    return Packet(ICMP, Endpoint(source, 0), to, icmp=(icmp_type, code), quoted=packet, cause=packet.uid)

@@ -10,7 +10,8 @@ import random
 from collections.abc import Hashable
 from typing import Any
 
-from ..packet import ICMP, Endpoint, Packet
+from ..icmp_error import icmp_error
+from ..packet import Endpoint, Packet
 from ..scheduler import nanoseconds
 from .behavior import NatBehavior, Overloading, WhenFull
 from .leases import Lease, Leases
@@ -134,14 +135,7 @@ class Allocator:
             self._table.remove(min(rows, key=Mapping.expires))
 
     def _full(self, rule: Rule, why: str, facts: tuple[object, ...], packet: Packet) -> Verdict:
-        if self.behavior.when_full is not WhenFull.ANSWER or packet.is_icmp_error:
+        if self.behavior.when_full is not WhenFull.ANSWER:
             return Verdict(rule, why, facts)
-        answer = Packet(
-            ICMP,
-            Endpoint(self.addresses[0], 0),
-            Endpoint(packet.src.address, 0),
-            icmp=(3, 13),
-            quoted=packet,
-            cause=packet.uid,
-        )
+        answer = icmp_error(self.addresses[0], packet, 3, 13)
         return Verdict(rule, why + "; answered with ICMP type 3 code 13 (RFC 5508 REQ-8)", facts, reply=answer)

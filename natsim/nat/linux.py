@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import random
 
+from ..icmp_error import icmp_error
 from ..packet import ICMP, TCP, UDP, Endpoint, Packet
 from ..tcp_refusal import reset_for
 from .conntrack import QUERIES, Conntrack, may_begin
@@ -197,7 +198,7 @@ class LinuxNat:
             case WanInput.DROP:
                 return Verdict(rule, why, facts, row=flow)
             case WanInput.REJECT:
-                answer = reset_for(packet) if packet.protocol == TCP else _unreachable(packet)
+                answer = reset_for(packet) if packet.protocol == TCP else icmp_error(packet.dst.address, packet, 3, 3)
                 return Verdict(rule, why + "; and rejects it", facts, reply=answer, row=flow)
             case WanInput.ACCEPT if flow is None and may_begin(packet):
                 leaves_as = packet.src, packet.dst
@@ -223,7 +224,7 @@ class LinuxNat:
         if packet.protocol == TCP:
             return reset_for(packet)
         if packet.protocol == UDP:
-            return _unreachable(packet)
+            return icmp_error(packet.dst.address, packet, 3, 3)
         kind = packet.icmp[0] if packet.icmp is not None else None
         if kind not in QUERIES:
             return None
@@ -254,14 +255,6 @@ class LinuxNat:
             quoted=quoted.rewritten(src=inner_source, dst=inner_destination),
         )
         return Verdict(Rule.TRANSLATED, "an ICMP error about flow {}", (flow,), translated, row=flow)
-
-
-def _unreachable(packet: Packet) -> Packet | None:
-    """ICMP port unreachable; never about another error (RFC 1122 section 3.2.2)."""
-    if packet.is_icmp_error:
-        return None
-    source, target = Endpoint(packet.dst.address, 0), Endpoint(packet.src.address, 0)
-    return Packet(ICMP, source, target, icmp=(3, 3), quoted=packet, cause=packet.uid)
 
 
 def _port_class(protocol: str, port: int) -> tuple[int, int]:

@@ -115,7 +115,7 @@ def the_router_is_mute(patch: Patch) -> None:
 
 
 def reject_is_mute(patch: Patch) -> None:
-    patch.setattr(linux, "_unreachable", lambda packet: None)
+    patch.setattr(linux, "icmp_error", lambda *about: None)
     patch.setattr(linux, "reset_for", lambda packet: None)
 
 
