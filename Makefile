@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 RUN = .venv/bin/python -m
 
-.PHONY: lab test demo lint clean
+.PHONY: lab test demo bench lint clean
 
 # Root may want the notebooks too: only root can build the kernel's NATs.
 lab: .venv/ready-lab
@@ -16,6 +16,10 @@ test: .venv/ready-dev
 
 demo: .venv/ready
 	$(RUN) natsim.cli demo linux linux
+
+# Figures of this machine, and nothing that could fail: no test depends on them.
+bench: .venv/ready-dev
+	.venv/bin/python tests/bench
 
 lint: .venv/ready-dev
 	$(RUN) ruff check .

@@ -169,15 +169,16 @@ class Internet:
 
     # -- Running -----------------------------------------------------------------------------------------------------
 
-    def run(self, story: Story, world: str = "sim", *, limit: float = 3600.0) -> Run:
+    def run(self, story: Story, world: str = "sim", *, limit: float = 3600.0, trace: bool = True) -> Run:
         """Run `story` in a world ("sim", "kernel" or "loopback") and return what happened.
 
         Works in a script and in a notebook cell alike.  `limit` is in seconds of the world's clock; a story that
-        takes longer ends with `TimeoutError`.
+        takes longer ends with `TimeoutError`.  `trace=False`: only the result counts, so no packet is kept for
+        `run.why()` and `run.ladder()`; the simulator is a little faster, and needs no memory for them.
         """
         from .worlds import run
 
-        return run(self, story, world, limit)
+        return run(self, story, world, limit, trace)
 
     async def play(self, story: Story, *, limit: float = 3600.0, slice_seconds: float = 0.02) -> Run:
         """Run `story` in the simulator without holding up the loop that is running: `run = await net.play(story)`."""

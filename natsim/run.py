@@ -16,7 +16,7 @@ class Run:
     """One finished run of a story.
 
     `result` is what the story returned; `duration` is in seconds of the world's clock.  `trace` is None where packets
-    are not captured.
+    are not captured, and where it was not wanted; `untraced` says which.
     """
 
     net: Internet
@@ -32,12 +32,21 @@ class Run:
         return Ladder.of(self)
 
     def why(self) -> str:
-        """Why the peers went direct, or why not, in a few sentences.  Where no packets are captured, it says so."""
+        """Why the peers went direct, or why not, in a few sentences.  Where there is no trace, it says why not."""
         from .why import why
 
         if self.trace is None:
-            return f"No packets are captured in world {self.world!r}; what the two sides saw, their links' why() tells."
+            return (
+                f"There is no trace to tell it from: {self.untraced}. What the two sides saw, their links' why() tells."
+            )
         return why(self.net, self.trace)
+
+    @property
+    def untraced(self) -> str:
+        """Why there is no trace, and what to do for one."""
+        if self.world == "sim":
+            return "the run was told to keep none, with trace=False"
+        return f'world {self.world!r} does not capture packets; run the story with world="sim"'
 
     def __repr__(self) -> str:
         packets = f"{len(self.trace)} trace entries" if self.trace is not None else "packets not captured"

@@ -11,9 +11,9 @@ This file knows nothing of packets, hosts or asyncio.  Next: `link.py`, which pl
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 #: Nanoseconds in a second and in a millisecond: `when = now + 20 * MILLISECOND`.
@@ -56,11 +56,12 @@ class Scheduler:
     def at(self, when: int, function: Callable[[Any], None], argument: Any = None) -> None:
         """Plan `function(argument)` for the instant `when` (never before now)."""
         self._seq += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._seq, function, argument))
+        heappush(self._heap, (max(when, self.now), self._seq, function, argument))
 
     def after(self, delay: int, function: Callable[[Any], None], argument: Any = None) -> None:
-        """Plan `function(argument)` for `delay` nanoseconds from now."""
-        self.at(self.now + delay, function, argument)
+        """Plan `function(argument)` for `delay` nanoseconds (0 or more) from now."""
+        self._seq += 1
+        heappush(self._heap, (self.now + delay, self._seq, function, argument))
 
     @property
     def idle(self) -> bool:
@@ -71,7 +72,7 @@ class Scheduler:
         """Let the next thing happen; False if there is none."""
         if not self._heap:
             return False
-        self.now, _, function, argument = heapq.heappop(self._heap)
+        self.now, _, function, argument = heappop(self._heap)
         function(argument)
         return True
 

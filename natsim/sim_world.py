@@ -24,7 +24,7 @@ from .nat.linux import LinuxBehavior, LinuxNat
 from .packet import Packet
 from .router import Cut, Engine, NatBox, Router
 from .scheduler import Scheduler, nanoseconds
-from .trace import Trace
+from .trace import Trace, Untraced
 
 T = TypeVar("T")
 Deliver = Callable[[Packet], None]
@@ -34,14 +34,14 @@ CORE_ADDRESS = "203.0.113.1"
 
 
 class SimWorld:
-    """One run of an internet in the simulator."""
+    """One run of an internet in the simulator; `traced` if it shall be told what happened to every packet."""
 
     name = "sim"
 
-    def __init__(self, net: Internet) -> None:
+    def __init__(self, net: Internet, *, traced: bool = True) -> None:
         self.net = net
         self.clock = Scheduler(net.seed)
-        self.trace = Trace(self.clock)
+        self.trace = Trace(self.clock) if traced else Untraced(self.clock)
         self.loop = SimLoop(self.clock, self._resolve)
         self.router = Router(self.clock, self.trace, "internet", CORE_ADDRESS)
         self.boxes: dict[str, NatBox] = {}

@@ -2,7 +2,8 @@
 
 The trace is an append-only list of plain tuples, one for each thing that a node did with a packet.  Nothing is
 formatted while the simulation runs: an entry keeps the packet itself (packets never change, see `packet.py`)
-and, where a rule decided, the `Verdict` that names the rule.  Sentences are made when somebody asks.
+and, where a rule decided, the `Verdict` that names the rule.  Entries get the names of their fields when somebody
+looks at them, and sentences are made when somebody asks.
 
 The trace of a run reads the same for the same seed, in any process: `digest()` is its fingerprint.  Payload
 bytes are left out of it, since keys are drawn from the operating system; their sizes are in.
@@ -58,13 +59,14 @@ class Trace:
     def __init__(self, clock: Scheduler) -> None:
         self._clock = clock
         self._next_uid = 1
-        self.entries: list[Entry] = []
+        #: The fields of each `Entry`.
+        self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None]] = []
 
     def sent(self, node: str, packet: Packet) -> None:
         """A host or a NAT made this packet: it gets its number here."""
         packet.uid = self._next_uid
         self._next_uid += 1
-        self.entries.append(Entry(self._clock.now, node, SENT, packet, None, None))
+        self.add(node, SENT, packet)
 
     def fragmented(self, node: str, packet: Packet, pieces: list[Packet], reason: Reason) -> None:
         """A node has cut a packet: the first piece keeps its number, the others get theirs here."""
@@ -78,22 +80,22 @@ class Trace:
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
     ) -> None:
         """Note what `node` did with `packet`, now."""
-        self.entries.append(Entry(self._clock.now, node, action, packet, reason, before))
+        self._kept.append((self._clock.now, node, action, packet, reason, before))
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
+        return map(Entry._make, self._kept)
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._kept)
 
     def of(self, packet: Packet | int) -> list[Entry]:
         """The story of one packet (or of the one with that uid), from the first node to the last."""
         uid = packet if isinstance(packet, int) else packet.uid
-        return [entry for entry in self.entries if entry.packet.uid == uid]
+        return [entry for entry in self if entry.packet.uid == uid]
 
     def drops(self) -> list[Entry]:
         """Every entry in which a packet ended before it reached anybody."""
-        return [entry for entry in self.entries if entry.action in (DROPPED, ANSWERED)]
+        return [entry for entry in self if entry.action in (DROPPED, ANSWERED)]
 
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal seeds, whatever the process or its hash seed.
@@ -101,7 +103,7 @@ class Trace:
         It covers when, where, what and by which rule for every entry, with all header fields and the payload's length.
         """
         sha = hashlib.sha256()
-        for when, node, action, packet, reason, before in self.entries:
+        for when, node, action, packet, reason, before in self._kept:
             p = packet
             fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, p.ttl, len(p.payload))
             tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
@@ -110,3 +112,12 @@ class Trace:
             why = str(getattr(reason, "label", reason))  # not repr(): that may be an address in memory
             sha.update(repr((fields, tcp, why, was, *size)).encode())
         return sha.hexdigest()
+
+
+class Untraced(Trace):
+    """Stands where a trace would, in a run that keeps none: packets get their numbers, and nothing is noted."""
+
+    def add(
+        self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
+    ) -> None:
+        """Nobody will ask."""

@@ -50,12 +50,12 @@ class World(Protocol):
     def reboot(self, nat: Nat) -> None: ...
 
 
-def make_world(net: Internet, name: str) -> World:
+def make_world(net: Internet, name: str, traced: bool) -> World:
     """The world of that name for this internet."""
     if name == "sim":
         from .sim_world import SimWorld
 
-        return SimWorld(net)
+        return SimWorld(net, traced=traced)
     if name == "kernel":
         from .kernel.world import KernelWorld
 
@@ -67,16 +67,16 @@ def make_world(net: Internet, name: str) -> World:
     raise ValueError(f"there is no world {name!r}; there are sim, kernel and loopback")
 
 
-def run(net: Internet, story: Story, world_name: str, limit: float) -> Run:
+def run(net: Internet, story: Story, world_name: str, limit: float, traced: bool) -> Run:
     """Run a story to its end; see `Internet.run`."""
-    with outer_loop_aside(), _alive(net, world_name) as world, _Chance(net.seed):
+    with outer_loop_aside(), _alive(net, world_name, traced=traced) as world, _Chance(net.seed):
         main = world.loop.create_task(_limited(story, limit), name="story")
         try:
             result = world.loop.run_until_complete(main)
             duration = world.loop.time()
         finally:
             _stop_everything(world.loop, main)
-        return Run(net, world.name, world.trace, duration, result)
+        return Run(net, world.name, world.trace if traced else None, duration, result)
 
 
 async def play(net: Internet, story: Story, limit: float, slice_seconds: float) -> Run:
@@ -102,11 +102,11 @@ async def play(net: Internet, story: Story, limit: float, slice_seconds: float) 
 
 
 @contextlib.contextmanager
-def _alive(net: Internet, name: str) -> Iterator[World]:
+def _alive(net: Internet, name: str, *, traced: bool = True) -> Iterator[World]:
     """A world, entered; `net.world` is set meanwhile."""
     if net.world is not None:
         raise RuntimeError("this internet runs already; a story cannot start another run of it")
-    with make_world(net, name) as world, hosts_make_sockets():
+    with make_world(net, name, traced) as world, hosts_make_sockets():
         net.world = world
         try:
             yield world

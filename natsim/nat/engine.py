@@ -270,13 +270,17 @@ class NatEngine:
         if packet.protocol == ICMP:
             return timeouts.icmp
         if packet.protocol == TCP:
-            return {
-                Tracking.ESTABLISHED: timeouts.tcp_established,
-                Tracking.OUT_FIN: _first(timeouts.tcp_half_closed, timeouts.tcp_established),
-                Tracking.IN_FIN: _first(timeouts.tcp_half_closed, timeouts.tcp_established),
-                Tracking.BOTH_FIN: timeouts.tcp_closing,
-                Tracking.TRANS: timeouts.tcp_reset,
-            }.get(session.tracking, timeouts.tcp_opening)
+            match session.tracking:
+                case Tracking.ESTABLISHED:
+                    return timeouts.tcp_established
+                case Tracking.OUT_FIN | Tracking.IN_FIN:
+                    return _first(timeouts.tcp_half_closed, timeouts.tcp_established)
+                case Tracking.BOTH_FIN:
+                    return timeouts.tcp_closing
+                case Tracking.TRANS:
+                    return timeouts.tcp_reset
+                case _:
+                    return timeouts.tcp_opening
         if timeouts.udp_well_known is not None and session.remote.port < 1024:
             return timeouts.udp_well_known
         if session.received:

@@ -24,7 +24,10 @@ class RuleError(Exception):
 def ask_scope(behavior: NatBehavior, which: str, remote: Endpoint) -> Hashable:
     """What the `which` ("mapping" or "filtering") scope says of a remote endpoint."""
     rule = getattr(behavior, which)
-    scope: Hashable = _call(f"the {which} scope", rule, remote)
+    try:  # not by _call: every packet asks for scopes, and the words are wanted only if that fails
+        scope: Hashable = rule(remote)
+    except Exception as exc:
+        raise _failed(f"the {which} scope", rule, remote, exc) from exc
     try:
         hash(scope)
     except TypeError:
@@ -79,8 +82,11 @@ def _call(what: str, rule: Any, *arguments: Any) -> Any:
     try:
         return rule(*arguments)
     except Exception as exc:
-        asked = ", ".join(str(argument) for argument in arguments[:1])
-        raise RuleError(f"{what} {rule_name(rule)} failed for {asked}: {_words(exc)}") from exc
+        raise _failed(what, rule, arguments[0], exc) from exc
+
+
+def _failed(what: str, rule: Any, asked: object, exc: Exception) -> RuleError:
+    return RuleError(f"{what} {rule_name(rule)} failed for {asked}: {_words(exc)}")
 
 
 def _words(exc: Exception) -> str:

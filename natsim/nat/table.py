@@ -95,10 +95,13 @@ class NatTable:
 
     def outside(self, protocol: str, external: Endpoint, scope: Hashable, now: int) -> Mapping | None:
         """The mapping behind an outside endpoint: that for this scope of remotes, or else the newest."""
-        mappings = self._from_outside.get((protocol, external), ())
-        alive = [mapping for mapping in mappings if mapping.alive(now)]
-        fitting = [mapping for mapping in alive if mapping.scope == scope]
-        return next(reversed(fitting or alive), None)
+        newest = None
+        for mapping in reversed(self.at(protocol, external)):
+            if mapping.alive(now):
+                if mapping.scope == scope:
+                    return mapping
+                newest = newest or mapping
+        return newest
 
     def session(self, protocol: str, internal: Endpoint, remote: Endpoint, now: int) -> Session | None:
         """What goes on between an inside and a remote endpoint."""

@@ -41,12 +41,9 @@ class Ladder:
 
     @classmethod
     def of(cls, run: Run) -> Ladder:
-        """The ladder of a run.  `NoTrace` if its world did not capture packets."""
+        """The ladder of a run.  `NoTrace` if its packets were not captured."""
         if run.trace is None:
-            raise NoTrace(
-                f"this run has no trace, so there is no ladder: world {run.world!r} does not capture packets; "
-                'run the story with world="sim"'
-            )
+            raise NoTrace(f"this run has no trace, so there is no ladder: {run.untraced}")
         return cls(run.trace, run.net)
 
     @cached_property

@@ -168,7 +168,7 @@ def test_a_refused_connection_leaves_the_backlog_and_gives_its_port_back(host: S
 
 def test_a_host_without_a_link_loses_what_it_sends(host: SimHost) -> None:
     host.send(udp(f"{HERE}:1", PEER))
-    assert "NO LINK" in str(host._trace.entries[-1].reason)
+    assert "NO LINK" in str([*host._trace][-1].reason)
 
 
 # -- Errors that come over the network --------------------------------------------------------------------------------

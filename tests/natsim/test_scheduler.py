@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sim_tools import udp
 
 from natsim.scheduler import MILLISECOND, SECOND, Scheduler, nanoseconds, seconds
-from natsim.trace import ANSWERED, DELIVERED, DROPPED, Trace
+from natsim.trace import ANSWERED, DELIVERED, DROPPED, Trace, Untraced
 
 
 def run_all(clock: Scheduler) -> None:
@@ -97,6 +97,18 @@ def test_the_trace_tells_the_story_of_each_packet() -> None:
     assert [entry.packet for entry in trace.drops()] == [two]
     assert "PORT CLOSED" in str(trace.of(2)[-1])
     assert len(trace) == len(list(trace)) == 4
+
+
+def test_where_no_trace_is_kept_packets_still_get_their_numbers() -> None:
+    """They are more than a number for the trace: fragments are known by it."""
+    trace = Untraced(Scheduler())
+    whole, first, later = (udp("1.1.1.1:1", "2.2.2.2:2") for _ in range(3))
+    trace.sent("alice", whole)
+    first.uid = whole.uid
+    trace.fragmented("alice", whole, [first, later], "too large")
+    trace.add("bob", DELIVERED, first)
+    assert (whole.uid, first.uid, later.uid) == (1, 1, 2)
+    assert list(trace) == []
 
 
 def test_the_digest_covers_headers_sizes_and_reasons_but_no_payload() -> None:

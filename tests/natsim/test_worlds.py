@@ -22,6 +22,7 @@ import natsim
 from natsim.aio.current import OutsideHosts, current_host
 from natsim.aio.sockets import SimSocket
 from natsim.internet import NotRunning
+from natsim.view.ladder import NoTrace
 
 
 def quiet() -> natsim.Internet:
@@ -323,6 +324,28 @@ def test_a_host_is_used_while_its_internet_runs() -> None:
 
 
 # -- The same seed, the same run --------------------------------------------------------------------------------------
+
+
+def test_a_run_without_a_trace_comes_to_the_same_result_and_says_that_it_has_none() -> None:
+    net = natsim.two_nats("linux", "none", seed=5, loss=0.1)
+
+    async def story() -> tuple[int, float]:
+        heard = await net.bob.start(datagrams(("0.0.0.0", 9)))
+        mine = await net.alice.start(datagrams(remote=("bob", 9)))
+        for _ in range(100):
+            mine.transport.sendto(bytes(100))
+            await asyncio.sleep(random.random())
+        return heard.received.qsize(), asyncio.get_running_loop().time()
+
+    traced, untraced = net.run(story), net.run(story, trace=False)
+    assert (untraced.result, untraced.duration) == (traced.result, traced.duration)
+    assert 0 < untraced.result[0] < 100
+    assert traced.trace
+    assert untraced.trace is None
+    assert "packets not captured" in repr(untraced)
+    assert "trace=False" in untraced.why()
+    with pytest.raises(NoTrace, match="trace=False"):
+        untraced.ladder()
 
 
 def test_random_draws_from_the_seed_inside_and_is_as_before_outside() -> None:
