@@ -10,7 +10,8 @@ standard library only; pictures are in `natsim.view`, the real kernel in `natsim
 """
 
 from .internet import DEFAULT_DELAY, Host, Internet, Nat, same_nat, two_nats
-from .link import Link
+from .link import HeldBack, Link
+from .loss import Bursts
 from .nat.behavior import (
     Hairpin,
     NatBehavior,
@@ -46,6 +47,7 @@ from .run import Run
 
 __all__ = [
     "BulkBlocks",
+    "Bursts",
     "DEFAULT_DELAY",
     "DEVICES",
     "DeterministicBlocks",
@@ -53,6 +55,7 @@ __all__ = [
     "DoubleHash",
     "Endpoint",
     "Hairpin",
+    "HeldBack",
     "Host",
     "Internet",
     "KeepClass",

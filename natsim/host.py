@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .icmp_error import icmp_error
-from .link import DF_SET, Pipe
 from .multicast import Groups, is_multicast
 from .packet import RST, TCP, UDP, Endpoint, Packet
+from .pipe import DF_SET, Pipe
 from .reassembly import Reassembly
 from .scheduler import MILLISECOND, Scheduler
 from .tcp import TcpConnection, reset_for
@@ -107,11 +107,12 @@ class Backlog:
 class SimHost:
     """One computer of the simulated internet."""
 
-    def __init__(self, clock: Scheduler, trace: Trace, name: str, address: str) -> None:
+    def __init__(self, clock: Scheduler, trace: Trace, name: str, *addresses: str) -> None:
         self.name = name
-        self.address = address
+        #: Packets leave from the first, unless their socket is bound to another.
+        self.addresses = addresses
         self.uplink: Pipe | None = None
-        #: The world is over: what is closed now is closed without a word.
+        #: The power is off, or the world is over: what is closed now is closed without a word, and nobody hears.
         self.silent = False
         self.clock = clock
         self.groups = Groups()
@@ -126,7 +127,7 @@ class SimHost:
 
     def bind(self, binding: Binding) -> None:
         """Claim a port, or an unused one if `local.port` is 0.  Raises OSError as Linux does."""
-        if binding.local.address not in (ANY, self.address) and not _is_loopback(binding.local.address):
+        if binding.local.address != ANY and not self._is_own(binding.local.address):
             raise os_error(errno.EADDRNOTAVAIL)
         if binding.local.port == 0:
             binding.local = binding.local._replace(port=self._unused_port(binding.protocol))
@@ -159,16 +160,27 @@ class SimHost:
 
     def source_for(self, remote: str) -> str:
         """The local address from which packets to `remote` leave."""
-        return "127.0.0.1" if _is_loopback(remote) else self.address
+        return "127.0.0.1" if _is_loopback(remote) else self.addresses[0]
+
+    def _is_own(self, address: str) -> bool:
+        return address in self.addresses or _is_loopback(address)
 
     # -- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, packet: Packet) -> None:
-        """Put a new packet on its way.  EMSGSIZE for one that is larger than the link takes, and that has DF set."""
+        """Put a new packet on its way.  EMSGSIZE for one that is larger than the link takes, and that has DF set.
+
+        From an address that the host had before it moved, a datagram fails with ENETUNREACH, as measured on Linux, and
+        a segment is lost: TCP waits for better times.
+        """
         if self.silent:
             return
         self._trace.sent(self.name, packet)
-        if packet.dst.address == self.address or _is_loopback(packet.dst.address):
+        if not self._is_own(packet.src.address):
+            self._trace.add(self.name, DROPPED, packet, "NO ADDRESS: this host has its source address no more")
+            if packet.protocol == UDP:
+                raise os_error(errno.ENETUNREACH)
+        elif self._is_own(packet.dst.address):
             self.clock.after(LOOPBACK_DELAY, self.receive, packet)
         elif self.uplink is None:
             self._trace.add(self.name, DROPPED, packet, "NO LINK: this host is connected to nothing")
@@ -184,7 +196,11 @@ class SimHost:
 
     def receive(self, packet: Packet) -> None:
         """A packet has arrived: find its socket."""
-        if packet.fragment is not None:
+        if self.silent:
+            self._trace.add(self.name, DROPPED, packet, "POWER OFF: this host is dead")
+        elif not self._is_own(packet.dst.address) and not is_multicast(packet.dst.address):
+            self._trace.add(self.name, DROPPED, packet, "NO ADDRESS: this host has that address no more")
+        elif packet.fragment is not None:
             self._reassembly.receive(packet, self.receive)
         elif packet.protocol == TCP:
             self._receive_tcp(packet)
@@ -245,8 +261,10 @@ class SimHost:
 
     def connect(self, binding: Binding, remote: Endpoint, user: User) -> Slot:
         """Open a connection from a bound port.  EADDRNOTAVAIL if these two endpoints have one already."""
-        if _is_loopback(binding.local.address) and not (_is_loopback(remote.address) or remote.address == self.address):
+        if _is_loopback(binding.local.address) and not self._is_own(remote.address):
             raise os_error(errno.EINVAL)
+        if not self._is_own(binding.local.address):
+            raise os_error(errno.ENETUNREACH)
         key = (binding.local, remote)
         old = self._slots.get(key)
         if old is not None and not old.connection.closed:

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .faults import Faults
+from .faults import NotRunning as NotRunning
 from .link import Link
+from .loss import LossRule
 from .nat.devices import Behavior, Device, find
 from .nat.linux import LinuxBehavior, Masquerade
 
@@ -36,10 +39,6 @@ DEFAULT_DELAY = 20.0
 
 #: How much of a site's delay lies on the LAN, before its NAT (milliseconds): a wire or good Wi-Fi.
 LAN_DELAY = 0.1
-
-
-class NotRunning(RuntimeError):
-    """A host can only be used while its internet runs."""
 
 
 @dataclass(eq=False)
@@ -84,14 +83,24 @@ class Host:
 
     net: Internet
     name: str
-    _address: str
+    _addresses: tuple[str, ...]
     behind: Nat | None
     link: Link
 
     @property
+    def _address(self) -> str:
+        """The first address of its description, whatever the world."""
+        return self._addresses[0]
+
+    @property
     def address(self) -> str:
-        """Its own IP address, in the world that runs now (or will run)."""
+        """Its own IP address, in the world that runs now (or will run); the first, if it has several."""
         return self.net.world.address_of(self) if self.net.world else self._address
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All its addresses; packets leave from the first, unless the socket is bound to another."""
+        return (self.address, *self._addresses[1:])
 
     @property
     def gateway(self) -> str | None:
@@ -106,7 +115,7 @@ class Host:
 
 
 @dataclass(eq=False)
-class Internet:
+class Internet(Faults):
     """Hosts and NATs around the public internet.  `seed` decides everything that is left to chance."""
 
     seed: int = 0
@@ -147,11 +156,17 @@ class Internet:
         self.nats[name] = nat
         return nat
 
-    def host(self, name: str, *, behind: Nat | None = None, link: Link | None = None) -> Host:
-        """Add a host, with a public address or behind a NAT."""
+    def host(self, name: str, *, behind: Nat | None = None, link: Link | None = None, addresses: int = 1) -> Host:
+        """Add a host, with a public address or behind a NAT; with several `addresses`, if a program needs them.
+
+        (A server for RFC 5780 needs two.)
+        """
         self._check_name(name)
-        address = behind.next_member() if behind else f"203.0.113.{10 + len(self.hosts)}"
-        host = self.hosts[name] = Host(self, name, address, behind, link or Link())
+        if addresses < 1:
+            raise ValueError(f"a host has at least one address: {addresses}")
+        first = 10 + sum(len(host._addresses) for host in self.hosts.values())
+        own = tuple(behind.next_member() if behind else f"203.0.113.{first + n}" for n in range(addresses))
+        host = self.hosts[name] = Host(self, name, own, behind, link or Link())
         return host
 
     def _public_addresses(self, count: int) -> tuple[str, ...]:
@@ -186,27 +201,6 @@ class Internet:
 
         return await play(self, story, limit, slice_seconds)
 
-    # -- Faults, while it runs ---------------------------------------------------------------------------------------
-
-    def cut(self, one: str, other: str, how: str = "drop") -> None:
-        """Cut the way between two nodes, from within a story: "drop" loses every packet, "reset" answers with RSTs."""
-        self._running().cut(one, other, how)
-
-    def heal(self, one: str, other: str) -> None:
-        """Undo `cut`."""
-        self._running().heal(one, other)
-
-    def reboot(self, name: str) -> None:
-        """Take a NAT's power away for a moment: it forgets every row, session and lease, and announces that it has."""
-        if name not in self.nats:
-            raise ValueError(f"this internet has no NAT {name!r}; it has {', '.join(self.nats) or 'none'}")
-        self._running().reboot(self.nats[name])
-
-    def _running(self) -> World:
-        if self.world is None:
-            raise NotRunning("faults strike while the internet runs: call this in the story given to run()")
-        return self.world
-
 
 def public_addresses(net: Internet, name: str) -> frozenset[str]:
     """The addresses under which the internet sees a node; for a firewall, also those of everything inside."""
@@ -224,7 +218,7 @@ def public_addresses(net: Internet, name: str) -> frozenset[str]:
 
 def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
     """A node's own address, and those inside that it does not translate."""
-    yield from node.addresses if isinstance(node, Nat) else (node._address,)
+    yield from node.addresses if isinstance(node, Nat) else node._addresses
     if isinstance(node, Nat) and not node.translates:
         inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
         for inner in inside:
@@ -241,22 +235,30 @@ def two_nats(
     *,
     seed: int = 0,
     delay: float = DEFAULT_DELAY,
-    loss: float = 0.0,
+    loss: float | LossRule = 0.0,
+    link: Link | None = None,
 ) -> Internet:
     """alice behind a NAT, bob behind another, and a server on the public internet.
 
     `a` and `b` are names (see `natsim devices`), behaviors or devices.  `delay` is the one-way delay in milliseconds
     between any two of the three hosts; half of it is on each one's way to the internet.  `loss` is the share of packets
-    that each site's link to the internet loses.
+    that each site's link to the internet loses, or a loss rule (`loss.py`); `link` says what else these two links do:
+    `Link(jitter=5, rate=10)`, say, without a delay.
 
     >>> net = two_nats("linux", "none")
     >>> net.alice.address, net.nat_a.address, net.bob.address
     ('192.168.1.2', '198.51.100.1', '203.0.113.12')
     """
+    wan = link or Link()
+    if wan.delay:
+        raise ValueError(f"delay= is the delay between any two hosts, from which links get theirs; {wan} has its own")
+    if loss and wan.loss:
+        raise ValueError(f"these links lose packets by loss={loss} or as {wan} says, not both; leave one out")
+    wan = replace(wan, loss=loss or wan.loss)
     net = Internet(seed)
     net.host("server", link=Link(delay / 2))
     for side, name, what in (("a", "alice", a), ("b", "bob", b)):
-        _site(net, side, name, _layers(what), delay / 2, loss)
+        _site(net, side, name, _layers(what), delay / 2, wan)
     return net
 
 
@@ -279,10 +281,10 @@ def same_nat(what: str | Behavior | Device, *, seed: int = 0, delay: float = DEF
     return net
 
 
-def _site(net: Internet, side: str, name: str, layers: tuple[Behavior, ...], delay: float, loss: float) -> None:
+def _site(net: Internet, side: str, name: str, layers: tuple[Behavior, ...], delay: float, wan: Link) -> None:
     """One peer and the NATs before it; the delay lies on the way from the outermost NAT to the internet."""
     lan = min(LAN_DELAY, delay / 4) if layers else 0.0
-    wan = Link(delay - lan * len(layers), loss)
+    wan = replace(wan, delay=delay - lan * len(layers))
     nat: Nat | None = None
     for depth, behavior in enumerate(reversed(layers)):
         innermost = depth == len(layers) - 1

@@ -11,8 +11,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
 from .aio.wall_loop import WallLoop
+from .faults import cannot_strike
 
 if TYPE_CHECKING:
+    from .faults import Fault
     from .internet import Host, Internet, Nat
     from .trace import Trace
 
@@ -31,6 +33,9 @@ class LoopbackWorld:
         self._tasks: list[asyncio.Task[object]] = []
 
     def __enter__(self) -> LoopbackWorld:
+        if several := [host.name for host in self.net.hosts.values() if len(host._addresses) > 1]:
+            self.loop.close()
+            raise RuntimeError(f'the loopback world has one address, so {several[0]} has one too; use world="sim"')
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -60,3 +65,7 @@ class LoopbackWorld:
     def reboot(self, nat: Nat) -> None:
         """There is no NAT between a machine and itself."""
         raise RuntimeError(f'the loopback world has no NATs, so {nat.name} cannot be rebooted; use world="sim"')
+
+    def strike(self, fault: Fault) -> None:
+        """One machine is too little for that."""
+        raise cannot_strike(self.name, fault)

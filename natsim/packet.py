@@ -1,7 +1,7 @@
 """What travels: endpoints and packets.
 
 What lives here: `Endpoint`, an address with a port, and `Packet`, one IP packet with the fields that a NAT
-or a TCP looks at.  What does not: anything that decides (see `nat/` and `tcp.py`), moves (see `link.py`) or cuts
+or a TCP looks at.  What does not: anything that decides (see `nat/` and `tcp.py`), moves (see `pipe.py`) or cuts
 packets into fragments (see `fragmentation.py`).
 
 Two rules of this file:

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from .host import SimHost
 from .icmp_error import icmp_error
-from .link import DF_SET, Pipe
 from .multicast import is_multicast
 from .nat.verdict import Verdict
 from .packet import TCP, UDP, Packet
+from .pipe import DF_SET, Pipe
 from .reassembly import Reassembly
 from .scheduler import Scheduler
 from .tcp import reset_for
@@ -31,7 +31,11 @@ class Engine(Protocol):
 
     def overdue(self, now: int) -> list[Verdict]: ...
 
+    def flush(self) -> None: ...
+
     def reboot(self) -> None: ...
+
+    def renumber(self, address: str) -> None: ...
 
 
 class Cut:
@@ -183,6 +187,9 @@ class NatBox:
             verdict.packet.ttl -= 1
         self._carry_out(packet, verdict)
 
+    def _is_deserted(self, address: str) -> bool:
+        return address not in self.inside and self._is_local(address) and address != self.gateway
+
     def _is_local(self, address: str) -> bool:
         if address not in self._in_lan:
             self._in_lan[address] = IPv4Address(address) in self.lan
@@ -195,6 +202,9 @@ class NatBox:
             self._route(reply)
 
     def _carry_out(self, packet: Packet, verdict: Verdict) -> None:
+        if verdict.packet is not None and self._is_deserted(verdict.packet.dst.address):
+            self._end(packet, "NO HOST: who had that address here has left", icmp_error(self.external, packet, 3, 1))
+            return
         if verdict.packet is not None and not self._may_go(packet, verdict.packet):
             return
         if verdict.packet is not None:

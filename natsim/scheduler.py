@@ -5,7 +5,7 @@ plain tuples `(when, seq, function, argument)`.  `when` is in integer nanosecond
 things at the same instant happen in the order in which they were planned.  There is no other source of order,
 and no source of chance but the named streams of `random()`: the same seed gives the same run.
 
-This file knows nothing of packets, hosts or asyncio.  Next: `link.py`, which plans arrivals, and
+This file knows nothing of packets, hosts or asyncio.  Next: `pipe.py`, which plans arrivals, and
 `aio/loop.py`, which lets this clock drive asyncio.
 """
 

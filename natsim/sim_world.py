@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from typing import TypeVar
 
 from .aio.current import current_host
 from .aio.loop import SimLoop
 from .aio.sockets import HostSockets
+from .faults import Crash, Fault, Flush, PowerOn, Renumber, Roam
 from .host import SimHost
 from .internet import Host, Internet, Nat, public_addresses
-from .link import Link, Pipe
+from .link import Link
 from .nat.behavior import NatBehavior
 from .nat.engine import NatEngine
 from .nat.linux import LinuxBehavior, LinuxNat
 from .packet import Packet
+from .pipe import Deliver, Pipe, make_pipe
 from .router import Cut, Engine, NatBox, Router
-from .scheduler import Scheduler, nanoseconds
+from .scheduler import Scheduler
 from .trace import Trace, Untraced
 
 T = TypeVar("T")
-Deliver = Callable[[Packet], None]
 
 #: The address from which "the internet" itself speaks, in ICMP errors.
 CORE_ADDRESS = "203.0.113.1"
@@ -51,6 +52,8 @@ class SimWorld:
         self._tasks: list[asyncio.Task[object]] = []
         #: The port mapping daemons of those NATs that have one.
         self._daemons: dict[str, asyncio.Task[None]] = {}
+        #: Which nodes are cut off from which, and how.
+        self._cuts: list[tuple[str, str, str]] = []
 
     def __enter__(self) -> SimWorld:
         try:
@@ -105,10 +108,16 @@ class SimWorld:
         return NatEngine(nat.behavior, list(nat.addresses), chance)
 
     def _build_host(self, host: Host) -> None:
-        sim = SimHost(self.clock, self.trace, host.name, self.address_of(host))
+        sim = SimHost(self.clock, self.trace, host.name, *host._addresses)
         self.hosts[host.name] = sim
-        sim.uplink = self._join(host.name, (sim.address,), host.behind, host.link, sim.receive)
+        sim.uplink = self._join_host(host)
         self._contexts[host.name] = self._context(sim)
+
+    def _join_host(self, host: Host) -> Pipe:
+        def arrive(packet: Packet) -> None:
+            self.hosts[host.name].receive(packet)  # whoever has that name then: it may have crashed and be another
+
+        return self._join(host.name, host._addresses, host.behind, host.link, arrive)
 
     def _context(self, host: SimHost, *, background: bool = False) -> contextvars.Context:
         """The context in which a program runs on a host."""
@@ -129,13 +138,16 @@ class SimWorld:
         return self._pipe(name, behind.name, link, box.receive_inside)
 
     def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:
-        delay = nanoseconds(link.delay / 1000)
-        return Pipe(self.clock, self.trace, f"{start}>{end}", delay, link.loss, deliver, link.mtu)
+        return make_pipe(self.clock, self.trace, f"{start}>{end}", link, deliver)
 
     # -- While it runs ---------------------------------------------------------------------------------------------
 
     def start(self, host: Host, program: Awaitable[T], name: str) -> asyncio.Task[T]:
         """Run a program on a host."""
+        if self.hosts[host.name].silent:
+            if isinstance(program, Coroutine):
+                program.close()  # or Python would complain that nobody has awaited it
+            raise RuntimeError(f'{host.name} has crashed and runs no programs; net.power_on("{host.name}") starts it')
 
         async def run() -> T:
             return await program
@@ -158,19 +170,93 @@ class SimWorld:
         """Cut the way between two nodes: "drop" loses every packet, "reset" answers TCP with a RST."""
         if how not in ("drop", "reset"):
             raise ValueError(f'a cut can "drop" or "reset", not {how!r}')
-        ends = public_addresses(self.net, one), public_addresses(self.net, other)
-        self.router.cuts.append(Cut(*ends, how, f"CUT: the way between {one} and {other} is cut ({how})"))
+        self._aim([*self._cuts, (one, other, how)])
 
     def heal(self, one: str, other: str) -> None:
         """Undo `cut`."""
-        ends = {public_addresses(self.net, one), public_addresses(self.net, other)}
-        self.router.cuts = [cut for cut in self.router.cuts if {cut.one, cut.other} != ends]
+        ends = set(self._ends(one, other))
+        self._aim([cut for cut in self._cuts if set(self._ends(cut[0], cut[1])) != ends])
+
+    def _aim(self, cuts: list[tuple[str, str, str]]) -> None:
+        """Have these cuts.  They are between nodes, and hit the addresses that the nodes have now."""
+        self.router.cuts = [
+            Cut(*self._ends(one, other), how, f"CUT: the way between {one} and {other} is cut ({how})")
+            for one, other, how in cuts
+        ]
+        self._cuts = cuts
+
+    def _ends(self, one: str, other: str) -> tuple[frozenset[str], frozenset[str]]:
+        return public_addresses(self.net, one), public_addresses(self.net, other)
 
     def reboot(self, nat: Nat) -> None:
         """A NAT loses all that it knew; its port mapping daemon starts anew, and so does its epoch."""
-        box = self.boxes[nat.name]
-        box.engine.reboot()
-        if box.stack is not None:
-            box.stack.silent = True
+        self.boxes[nat.name].engine.reboot()
+        self._restart_port_mapping(nat)
+
+    def _restart_port_mapping(self, nat: Nat) -> None:
+        stack = self.boxes[nat.name].stack
+        if stack is not None:
+            stack.silent = True
             self._daemons[nat.name].cancel()
             self._start_port_mapping(nat)
+
+    def strike(self, fault: Fault) -> None:
+        """Let a fault happen, at once."""
+        match fault:
+            case Flush(name):
+                self.boxes[name].engine.flush()
+            case Renumber(name, old, new):
+                self._renumber(self.net.nats[name], old, new)
+            case Crash(name):
+                self._crash(self._host_that_is(name, on=True))
+            case PowerOn(name):
+                self._power_on(self.net.hosts[name], self._host_that_is(name, on=False))
+            case Roam(name):
+                self._roam(self.net.hosts[name], self._host_that_is(name, on=True), fault)
+
+    def _renumber(self, nat: Nat, old: str, new: str) -> None:
+        """The state of its leases is lost, so the daemon's epoch begins anew, too (RFC 6887 section 8.5)."""
+        nat.addresses = (new,)
+        box = self.boxes[nat.name]
+        box.external = new
+        box.engine.renumber(new)
+        for routes in self._routes_to(nat.behind):
+            routes[new] = routes.pop(old)
+        self._aim(self._cuts)
+        self._restart_port_mapping(nat)
+
+    def _crash(self, sim: SimHost) -> None:
+        sim.silent = True
+        for task in self.loop.tasks_on(sim):
+            task.cancel()
+
+    def _power_on(self, host: Host, dead: SimHost) -> None:
+        """Another computer at the old place: whatever still clings to the dead one can say nothing."""
+        sim = SimHost(self.clock, self.trace, host.name, *dead.addresses)
+        sim.uplink = dead.uplink
+        self.hosts[host.name] = sim
+        self._contexts[host.name] = self._context(sim)
+
+    def _roam(self, host: Host, sim: SimHost, roam: Roam) -> None:
+        for routes in self._routes_to(host.behind):
+            for address in roam.old:
+                del routes[address]
+        host.behind = self.net.nats[roam.behind] if roam.behind is not None else None
+        host._addresses = sim.addresses = roam.new
+        sim.uplink = self._join_host(host)
+        self._aim(self._cuts)
+
+    def _host_that_is(self, name: str, *, on: bool) -> SimHost:
+        sim = self.hosts[name]
+        if sim.silent is on:
+            raise RuntimeError(f"{name} has crashed: power it on first" if on else f"{name} is on: it has not crashed")
+        return sim
+
+    def _routes_to(self, behind: Nat | None) -> Iterator[dict[str, Pipe]]:
+        """Where the addresses of a node behind that NAT are known: up to the first router that translates them."""
+        while behind is not None:
+            yield self.boxes[behind.name].inside
+            if behind.translates:
+                return
+            behind = behind.behind
+        yield self.router.routes

@@ -26,6 +26,7 @@ TRANSLATED = "translated"  # a NAT passed it on, under other addresses or (a fir
 FRAGMENTED = "fragmented"  # it is a part of a packet that was too large for the next link
 DELIVERED = "delivered"  # a host's socket, or its TCP, took it
 ANSWERED = "answered"  # nobody took it, and the node answered with a RST or an ICMP error
+DUPLICATED = "duplicated"  # a link made a second one of it, which has the same number
 HELD = "held"  # it is kept back for a while: a SYN (RFC 5382 REQ-4), or a fragment until others have come
 DROPPED = "dropped"  # it ends here
 
@@ -53,14 +54,26 @@ class Entry(NamedTuple):
         return f"{line}  {self.reason}" if self.reason is not None else line
 
 
+class Event(NamedTuple):
+    """Something that befell a node, and not a packet: a fault (`faults.py`)."""
+
+    when: int
+    node: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{seconds(self.when):10.6f} {self.node:<10} {self.words}"
+
+
 class Trace:
-    """All entries of a run, in order; `trace.of(packet)` is the story of one packet."""
+    """All entries of a run, in order; `trace.of(packet)` is the story of one packet.  `events` are the faults."""
 
     def __init__(self, clock: Scheduler) -> None:
         self._clock = clock
         self._next_uid = 1
         #: The fields of each `Entry`.
         self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None]] = []
+        self.events: list[Event] = []
 
     def sent(self, node: str, packet: Packet) -> None:
         """A host or a NAT made this packet: it gets its number here."""
@@ -82,6 +95,10 @@ class Trace:
         """Note what `node` did with `packet`, now."""
         self._kept.append((self._clock.now, node, action, packet, reason, before))
 
+    def happened(self, node: str, words: str) -> None:
+        """Note what has befallen `node`, now."""
+        self.events.append(Event(self._clock.now, node, words))
+
     def __iter__(self) -> Iterator[Entry]:
         return map(Entry._make, self._kept)
 
@@ -100,7 +117,8 @@ class Trace:
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal seeds, whatever the process or its hash seed.
 
-        It covers when, where, what and by which rule for every entry, with all header fields and the payload's length.
+        It covers when, where, what and by which rule for every entry, with all header fields and the payload's length;
+        and every event, if there are any.
         """
         sha = hashlib.sha256()
         for when, node, action, packet, reason, before in self._kept:
@@ -111,6 +129,8 @@ class Trace:
             was = (before.src, before.dst) if before is not None else None
             why = str(getattr(reason, "label", reason))  # not repr(): that may be an address in memory
             sha.update(repr((fields, tcp, why, was, *size)).encode())
+        for event in self.events:
+            sha.update(repr(tuple(event)).encode())
         return sha.hexdigest()
 
 
@@ -120,4 +140,7 @@ class Untraced(Trace):
     def add(
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
     ) -> None:
+        """Nobody will ask."""
+
+    def happened(self, node: str, words: str) -> None:
         """Nobody will ask."""

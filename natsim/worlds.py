@@ -18,6 +18,7 @@ from .aio.nesting import outer_loop_aside
 from .run import Run
 
 if TYPE_CHECKING:
+    from .faults import Fault
     from .internet import Host, Internet, Nat, Story
     from .trace import Trace
 
@@ -48,6 +49,8 @@ class World(Protocol):
     def heal(self, one: str, other: str) -> None: ...
 
     def reboot(self, nat: Nat) -> None: ...
+
+    def strike(self, fault: Fault) -> None: ...
 
 
 def make_world(net: Internet, name: str, traced: bool) -> World:
@@ -106,12 +109,25 @@ def _alive(net: Internet, name: str, *, traced: bool = True) -> Iterator[World]:
     """A world, entered; `net.world` is set meanwhile."""
     if net.world is not None:
         raise RuntimeError("this internet runs already; a story cannot start another run of it")
-    with make_world(net, name, traced) as world, hosts_make_sockets():
+    with _as_described(net), make_world(net, name, traced) as world, hosts_make_sockets():
         net.world = world
+        world.loop.set_exception_handler(_ignore_cancellation)
         try:
             yield world
         finally:
             net.world = None
+
+
+@contextlib.contextmanager
+def _as_described(net: Internet) -> Iterator[None]:
+    """Faults move hosts and change addresses; afterwards the description is again as it was written."""
+    nodes = [*net.hosts.values(), *net.nats.values()]
+    before = [dict(vars(node)) for node in nodes]
+    try:
+        yield
+    finally:
+        for node, fields in zip(nodes, before, strict=True):
+            vars(node).update(fields)
 
 
 class _Chance:
@@ -153,7 +169,6 @@ def _stop_everything(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -
         tasks = loop.tasks()
     else:
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
-    loop.set_exception_handler(_ignore_cancellation)
     for task in tasks:
         task.cancel()
     if tasks:
@@ -162,6 +177,6 @@ def _stop_everything(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Any]) -
 
 
 def _ignore_cancellation(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Python 3.11's streams complain when a server's connections are cancelled, which is how every world ends."""
+    """Python 3.11's streams complain when a server's connections are cancelled: as a world ends, or a host crashes."""
     if not isinstance(context.get("exception"), asyncio.CancelledError):
         loop.default_exception_handler(context)

@@ -23,7 +23,7 @@ from asyncio import selector_events
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..host import ANY
+from ..host import ANY, SimHost
 from ..scheduler import Scheduler, nanoseconds, seconds
 from .current import current_host
 from .sockets import HostSockets, SimSocket, numeric
@@ -167,6 +167,8 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         self._born = 0
         #: Tasks that may wait for ever.
         self._background: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        #: The host on which each task runs.
+        self._places: weakref.WeakKeyDictionary[asyncio.Task[Any], SimHost] = weakref.WeakKeyDictionary()
 
     # -- Time --------------------------------------------------------------------------------------------------------
 
@@ -267,13 +269,20 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         task: asyncio.Task[Any] = super().create_task(coro, **options)
         self._born += 1
         self._births[task] = self._born
-        if _in_background(options.get("context")):
-            self._background.add(task)
+        here = _here(options.get("context"))
+        if here is not None:
+            self._places[task] = here.host
+            if here.background:
+                self._background.add(task)
         return task
 
     def tasks(self) -> list[asyncio.Task[Any]]:
         """The tasks that are not done, oldest first."""
         return sorted(asyncio.all_tasks(self), key=lambda task: self._births.get(task, 0))
+
+    def tasks_on(self, host: SimHost) -> list[asyncio.Task[Any]]:
+        """Those of one host."""
+        return [task for task in self.tasks() if self._places.get(task) is host]
 
     # -- Running ---------------------------------------------------------------------------------------------------
 
@@ -314,8 +323,14 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
 
 def _in_background(context: contextvars.Context | None) -> bool:
     """Does code in this context (None: the current one) belong to the machinery, not to the story?"""
+    here = _here(context)
+    return here is not None and here.background
+
+
+def _here(context: contextvars.Context | None) -> HostSockets | None:
+    """The host of code in this context; None for the story itself."""
     here = current_host.get() if context is None else context.get(current_host)
-    return isinstance(here, HostSockets) and here.background
+    return here if isinstance(here, HostSockets) else None
 
 
 def _where(task: asyncio.Task[Any]) -> str:

@@ -1,8 +1,11 @@
-"""A link with delay or loss: two TUN devices, and this process copies packets from one to the other.
+"""A link that does something to packets: two TUN devices, and this process copies packets from one to the other.
 
 The kernel's own way to delay packets (netem) is missing on many machines, TUN hardly anywhere.  A TUN device is an
 interface whose wire is a file descriptor: `read` gives what the kernel sends there, `write` is what it receives.
 Whoever opens the device decides in which namespace it is, so each end is opened inside its own.
+
+What happens to a packet is decided as in the simulator (`natsim/crossing.py`), here with the time of a real clock: so
+every link that can be described can be had.  A rate that is more than this process can copy is not reached.
 
 Next: `alarm.py`, which keeps the delay exact.
 """
@@ -14,10 +17,12 @@ import os
 import random
 import struct
 import time
-from collections import deque
+from heapq import heappop, heappush
 from io import FileIO
 
+from ..crossing import Crossing
 from ..link import Link
+from ..scheduler import seconds
 from .alarm import Alarm
 from .namespace import Namespace
 
@@ -25,6 +30,9 @@ from .namespace import Namespace
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x1000, 0x4000
 TUN_F_CSUM, TUN_F_TSO4 = 0x01, 0x02
+
+#: Bytes before each packet, `struct virtio_net_hdr` of <linux/virtio_net.h>.
+HEADER = 10
 
 #: More than the largest thing that one read gives: 64 kB and a header.
 LARGEST = 66_000
@@ -54,43 +62,44 @@ def open_tun(name: str, offload: bool) -> FileIO:
 
 
 class Lane:
-    """One direction of a wire: packets come out in order, after the delay, or never."""
+    """One direction of a wire: packets come out when the crossing says, or never."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, source: FileIO, sink: FileIO, link: Link, chance: random.Random
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, source: FileIO, sink: FileIO, crossing: Crossing) -> None:
         self._loop = loop
         self._source, self._sink = source, sink
-        self._delay = link.delay / 1000
-        self._loss = link.loss
-        self._chance = chance
-        self._under_way: deque[tuple[float, bytes]] = deque()
+        self._crossing = crossing
+        #: A heap of packets, each after its time and its number: of two for the same time, the first comes first.
+        self._under_way: list[tuple[int, int, bytes]] = []
+        self._number = 0
         self._alarm = Alarm(loop, self._deliver)
         loop.add_reader(source, self._take)
 
     def _take(self) -> None:
         """Packets have been sent into the wire."""
-        waiting = bool(self._under_way)
-        due = time.monotonic() + self._delay
+        next_before = self._under_way[:1]
+        now = time.monotonic_ns()
         for _ in range(BATCH):
             packet = self._source.read(LARGEST)
             if packet is None:
                 break
-            if not self._loss or self._chance.random() >= self._loss:
-                self._under_way.append((due, packet))
-        if self._under_way and not waiting:
+            for _ in range(self._crossing.copies()):
+                due = self._crossing.arrival(len(packet) - HEADER, now)
+                if due is not None:
+                    self._number += 1
+                    heappush(self._under_way, (due, self._number, packet))
+        if self._under_way[:1] != next_before:
             self._deliver()
 
     def _deliver(self) -> None:
         """Hand out what is due, and come back for the next."""
-        now = time.monotonic()
+        now = time.monotonic_ns()
         while self._under_way and self._under_way[0][0] <= now:
             try:
-                self._sink.write(self._under_way.popleft()[1])
+                self._sink.write(heappop(self._under_way)[2])
             except OSError:
                 pass  # the interface is down: as with any wire, the packet is lost
         if self._under_way:
-            self._alarm.set(self._under_way[0][0])
+            self._alarm.set(seconds(self._under_way[0][0]))
 
     def close(self) -> None:
         """Lose what is still under way."""
@@ -113,12 +122,12 @@ class Wire:
         self._lanes: list[Lane] = []
         try:
             for namespace, interface in (upper, lower):
-                # Loss strikes packets, not 64 kB at a time.
-                self._ends.append(namespace.call(open_tun, interface, offload=not link.loss))
+                # What happens to packets happens to one at a time, not to 64 kB of them.
+                self._ends.append(namespace.call(open_tun, interface, offload=link.is_plain))
             for start, end in ((0, 1), (1, 0)):
                 names = upper[0].name, lower[0].name
                 chance = random.Random(f"{seed}:link {names[start]}>{names[end]}")
-                self._lanes.append(Lane(loop, self._ends[start], self._ends[end], link, chance))
+                self._lanes.append(Lane(loop, self._ends[start], self._ends[end], Crossing(link, chance)))
         except BaseException:
             self.close()
             raise

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..aio.current import current_host
 from ..aio.wall_loop import WallLoop
+from ..faults import cannot_strike
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
 from . import addressing
@@ -29,6 +30,7 @@ from .sockets import KernelHost
 from .wire import Wire
 
 if TYPE_CHECKING:
+    from ..faults import Fault
     from ..trace import Trace
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ class KernelWorld:
 
     def __enter__(self) -> KernelWorld:
         check(self.net)
+        if several := [host.name for host in self.net.hosts.values() if len(host._addresses) > 1]:
+            raise RuntimeError(f'the kernel world gives {several[0]} one address only, so far; use world="sim"')
         if problem := available():
             raise RuntimeError(problem)
         try:
@@ -159,6 +163,10 @@ class KernelWorld:
         """Not here: the kernel's connection tracking cannot be made to forget, so far."""
         raise RuntimeError(f'the kernel world cannot reboot {nat.name} so far; run this story with world="sim"')
 
+    def strike(self, fault: Fault) -> None:
+        """Not here, so far: only cuts."""
+        raise cannot_strike(self.name, fault)
+
     def _set_cuts(self, cuts: list[Cut]) -> None:
         self.namespaces[addressing.CORE].run(_nft(), cut_rules(cuts))
         self._cuts = cuts
@@ -168,8 +176,8 @@ class KernelWorld:
 
 
 def _needs_wire(node: addressing.Node) -> bool:
-    """veth can neither delay nor lose packets."""
-    return bool(node.link.delay or node.link.loss)
+    """All that veth can do to packets is to take none that are too large."""
+    return bool(node.link.delay) or not node.link.is_plain
 
 
 def _nft() -> list[str]:

@@ -129,13 +129,23 @@ class NatEngine:
         """The rows that are alive, oldest first."""
         return list(self.rows.rows(now))
 
-    def reboot(self) -> None:
-        """Forget every row, session and lease: the power was off."""
+    def flush(self) -> None:
+        """Forget every row and session, but no lease: its row is made again when a packet needs it."""
         self.rows.clear()
-        self.leases.clear()
         self._held.clear()
         self._fragments_out.clear()
         self._fragments_in.clear()
+
+    def reboot(self) -> None:
+        """Forget every row, session and lease: the power was off."""
+        self.flush()
+        self.leases.clear()
+
+    def renumber(self, address: str) -> None:
+        """Have this outside address, and no other; whatever belonged to an old one is gone."""
+        self.reboot()
+        self.addresses[:] = [address]  # the allocator has the same list
+        self.leases.external = address
 
     # -- Mappings --------------------------------------------------------------------------------------------------
 

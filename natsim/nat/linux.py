@@ -98,10 +98,19 @@ class LinuxNat:
         """Linux holds no packet back, so there is never anything to say later."""
         return []
 
+    def flush(self) -> None:
+        """Forget every flow, but no lease: `conntrack -F`."""
+        self._conntrack.clear()
+
     def reboot(self) -> None:
         """Forget every flow and lease: the power was off."""
-        self._conntrack.clear()
+        self.flush()
         self.leases.clear()
+
+    def renumber(self, address: str) -> None:
+        """Have another outside address.  Masquerading drops its flows when the interface loses the old one."""
+        self.reboot()
+        self.external = self.leases.external = address
 
     def table(self, now: int) -> list[Flow]:
         """The flows that are alive, oldest first."""

@@ -10,10 +10,11 @@ import random
 from ipaddress import IPv4Network
 
 from ..fragmentation import fragments_of
-from ..link import Pipe
+from ..link import Link
 from ..nat.bench import ALICE, S1, Bench, make_engine
 from ..nat.fragments import WAITING
 from ..packet import UDP, Packet
+from ..pipe import make_pipe
 from ..router import NatBox
 from ..scheduler import Scheduler
 from ..trace import Trace
@@ -48,8 +49,8 @@ def _sent_out(behavior: Behavior, *, df: bool) -> tuple[list[Packet], list[Packe
     inside: list[Packet] = []
     engine = make_engine(behavior, ["198.51.100.1"], random.Random(0))
     box = NatBox(trace, clock, "nat", engine, "198.51.100.1", IPv4Network("192.168.1.0/24"))
-    box.outside = Pipe(clock, trace, "outside", 0, 0.0, outside.append, MTU)
-    box.inside[ALICE.address] = Pipe(clock, trace, "inside", 0, 0.0, inside.append)
+    box.outside = make_pipe(clock, trace, "outside", Link(mtu=MTU), outside.append)
+    box.inside[ALICE.address] = make_pipe(clock, trace, "inside", Link(), inside.append)
     box.receive_inside(Packet(UDP, ALICE, S1, TOO_LARGE, df=df))
     while clock.step():
         pass

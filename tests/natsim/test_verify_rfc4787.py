@@ -17,16 +17,16 @@ from natsim import (
     address_dependent,
     arbitrary,
     endpoint_independent,
-    link,
+    pipe,
     preserve,
     random_port,
 )
 from natsim.fragmentation import fragments_of
-from natsim.link import Pipe
 from natsim.nat import fragments
 from natsim.nat.devices import find
 from natsim.nat.verdict import Rule, Verdict
 from natsim.packet import Endpoint, Packet
+from natsim.pipe import Pipe
 from natsim.router import NatBox
 from natsim.verify import large_packets, rfc4787
 
@@ -77,7 +77,7 @@ def knows_no_mtu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sends_the_last_fragment_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A router that cuts, and begins at the end."""
-    monkeypatch.setattr(link, "fragments_of", lambda packet, mtu: fragments_of(packet, mtu)[::-1])
+    monkeypatch.setattr(pipe, "fragments_of", lambda packet, mtu: fragments_of(packet, mtu)[::-1])
 
 
 def holds_no_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
