@@ -51,8 +51,8 @@ class Link(Knobs):
     """What a link does to packets, in each direction by itself.
 
     delay: one way, in milliseconds.
-    loss: the share of packets that are lost, from 0 to 1, each by itself; in bursts with `Bursts(share, length)`, or by
-        a rule of your own (`loss.py`).
+    loss: the share of packets that are lost, from 0 up to (but not) 1, each by itself; in bursts with
+        `Bursts(share, length)`, or by a rule of your own (`loss.py`).
     mtu: the size in bytes of the largest packet that it takes, IP header included (RFC 1191).  None is no limit; in
         the kernel world, where there is always one, the 1,500 bytes of Ethernet.
     jitter: a packet takes so many milliseconds longer at most: evenly distributed from 0 to `jitter`.

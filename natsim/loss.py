@@ -37,7 +37,8 @@ class Bursts(Knobs):
 
     The model of Gilbert and Elliott, in its simplest form: the link is well or ill, each packet may change that, and
     what finds it ill is lost.  A length of 1 / (1 - share) is independent loss; a longer one is worse for programs that
-    send again what was lost, since the second try finds the same burst.
+    send again what was lost, since the second try finds the same burst.  For bursts are counted in packets, not in
+    time: to somebody who sends one packet in a second, a burst of ten lasts ten seconds.
 
     Raises ValueError if there are no such bursts.
 
