@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from .internet import Host, Internet
+from .multicast import is_multicast
 from .packet import Endpoint
 from .trace import ANSWERED, DELIVERED, DROPPED, SENT, TRANSLATED, Entry, Trace
 
@@ -34,11 +35,15 @@ def _by_packet(trace: Iterable[Entry]) -> dict[int, list[Entry]]:
 
 def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> str:
     relays = {host.address for host in net.hosts.values() if host.name == SERVER}
+    routers = {nat.gateway for nat in net.nats.values()}
     between = {
         (sender.name, receiver.name): [
             story
             for story in stories.values()
-            if story[0].node == sender.name and story[0].action == SENT and story[0].packet.dst.address not in relays
+            if story[0].node == sender.name
+            and story[0].action == SENT
+            and story[0].packet.dst.address not in relays | routers
+            and not is_multicast(story[0].packet.dst.address)
         ]
         for sender, receiver in ((a, b), (b, a))
     }

@@ -254,3 +254,19 @@ def test_the_ladder_shows_what_the_router_said() -> None:
     net = natsim.two_nats(APDM, "none")
     text = run(net, lambda: ask(net, b"\0\0")).ladder().text
     assert "UDP 12 B" in text
+
+
+def test_what_a_host_says_to_its_router_is_not_said_to_its_peer() -> None:
+    net = natsim.two_nats(natsim.NatBehavior(port_mapping=("nat-pmp", "upnp")), "linux")
+
+    async def ask() -> None:
+        mine = await datagrams(("0.0.0.0", 5000))
+        mine.transport.sendto(b"\x00\x00", (net.alice.gateway, 5351))
+        mine.transport.sendto(b"M-SEARCH * HTTP/1.1\r\n\r\n", ("239.255.255.250", 1900))
+        await mine.received.get()
+
+    async def story() -> None:
+        await net.alice.start(ask())
+
+    run = net.run(story)
+    assert run.why() == "alice and bob stayed relayed: neither has sent anything to the other's address."
