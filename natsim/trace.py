@@ -8,17 +8,20 @@ looks at them, and sentences are made when somebody asks.
 The trace of a run reads the same for the same seed, in any process: `digest()` is its fingerprint.  Payload
 bytes are left out of it, since keys are drawn from the operating system; their sizes are in.
 
-Next: `nat/verdict.py`, where reasons come from, and `view/`, which draws this.
+Next: `nat/verdict.py`, where reasons come from; `why_packet.py`, which tells them; and `view/`, which draws this.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from ipaddress import IPv4Address
+from itertools import product
 from typing import NamedTuple, Protocol
 
-from .packet import Packet
-from .scheduler import Scheduler, seconds
+from .nat.spelling import named
+from .packet import ICMP, TCP, UDP, Endpoint, Packet
+from .scheduler import Scheduler, nanoseconds, seconds
 
 # What a node can do with a packet.
 SENT = "sent"  # a host made it
@@ -30,6 +33,8 @@ DUPLICATED = "duplicated"  # a link made a second one of it, which has the same 
 HELD = "held"  # it is kept back for a while: a SYN (RFC 5382 REQ-4), or a fragment until others have come
 DROPPED = "dropped"  # it ends here
 
+ACTIONS = (SENT, TRANSLATED, FRAGMENTED, DELIVERED, ANSWERED, DUPLICATED, HELD, DROPPED)
+
 
 class Reason(Protocol):
     """Anything that can say in a sentence why it decided as it did."""
@@ -38,7 +43,10 @@ class Reason(Protocol):
 
 
 class Entry(NamedTuple):
-    """One line of the trace.  `packet` is as it left the node; `before` as it came (None when it was not changed)."""
+    """One line of the trace.  `packet` is as it left the node; `before` as it came (None when it was not changed).
+
+    Only `packet.ttl` goes on changing, since routers count it down: `ttl` is what it was then.
+    """
 
     when: int
     node: str
@@ -46,6 +54,7 @@ class Entry(NamedTuple):
     packet: Packet
     reason: Reason | None
     before: Packet | None
+    ttl: int = 64
 
     def __str__(self) -> str:
         line = f"{seconds(self.when):10.6f} {self.node:<10} {self.action:<10} {self.packet!r}"
@@ -72,7 +81,7 @@ class Trace:
         self._clock = clock
         self._next_uid = 1
         #: The fields of each `Entry`.
-        self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None]] = []
+        self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None, int]] = []
         self.events: list[Event] = []
 
     def sent(self, node: str, packet: Packet) -> None:
@@ -93,7 +102,7 @@ class Trace:
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
     ) -> None:
         """Note what `node` did with `packet`, now."""
-        self._kept.append((self._clock.now, node, action, packet, reason, before))
+        self._kept.append((self._clock.now, node, action, packet, reason, before, packet.ttl))
 
     def happened(self, node: str, words: str) -> None:
         """Note what has befallen `node`, now."""
@@ -114,6 +123,67 @@ class Trace:
         """Every entry in which a packet ended before it reached anybody."""
         return [entry for entry in self if entry.action in (DROPPED, ANSWERED)]
 
+    def where(
+        self,
+        *,
+        node: str | None = None,
+        action: str | None = None,
+        protocol: str | None = None,
+        between: tuple[str | Endpoint, str | Endpoint] | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[Entry]:
+        """The entries that fit everything that is asked for, in order.
+
+        node: what this host, NAT or link did.  action: one of `ACTIONS`.  protocol: "udp", "tcp" or "icmp".
+        between: packets from one of these two to the other, or back; each is an address, or an endpoint such as
+            "203.0.113.10:7711".  A packet that has had such a source and destination anywhere on its way fits, with
+            all its entries.
+        since, until: in seconds of the world's clock; `until` itself is not included.
+
+        Raises ValueError for an unknown action or protocol, and for ends that are no addresses.
+
+            trace.where(node="nat_b", action="dropped", since=0.4)
+            trace.where(between=(net.alice.address, net.nat_b.address), protocol="tcp")
+        """
+        action = action and named("the action of an entry", action, _ACTIONS)
+        protocol = protocol and named("the protocol of a packet", protocol, _PROTOCOLS)
+        start = nanoseconds(since) if since is not None else 0
+        end = nanoseconds(until) if until is not None else None
+        uids = self._between(*between) if between is not None else None
+        return [
+            entry
+            for entry in self
+            if (node is None or entry.node == node)
+            and (action is None or entry.action == action)
+            and (protocol is None or entry.packet.protocol == protocol)
+            and (uids is None or entry.packet.uid in uids)
+            and start <= entry.when
+            and (end is None or entry.when < end)
+        ]
+
+    def _between(self, one: str | Endpoint, other: str | Endpoint) -> set[int]:
+        """The packets that have been from one end to the other, or back, before a NAT or after it."""
+        for end in (one, other):
+            _check_is_address(str(end))
+        ends = {(str(one), str(other)), (str(other), str(one))}
+        return {
+            entry.packet.uid
+            for entry in self
+            if not ends.isdisjoint(product(_spellings(entry.packet.src), _spellings(entry.packet.dst)))
+        }
+
+    def why(self, packet: Packet | Entry | int) -> str:
+        """The whole story of one packet in words: its way, its end, and the reasons.  Give itself, an entry or its uid.
+
+        Raises ValueError if this trace knows no such packet.
+        """
+        from .why_packet import why_packet
+
+        if isinstance(packet, Entry):
+            packet = packet.packet
+        return why_packet(self, packet if isinstance(packet, int) else packet.uid)
+
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal seeds, whatever the process or its hash seed.
 
@@ -121,9 +191,9 @@ class Trace:
         and every event, if there are any.
         """
         sha = hashlib.sha256()
-        for when, node, action, packet, reason, before in self._kept:
+        for when, node, action, packet, reason, before, ttl in self._kept:
             p = packet
-            fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, p.ttl, len(p.payload))
+            fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, ttl, len(p.payload))
             tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
             size = (p.df, p.fragment) if p.df or p.fragment is not None else ()
             was = (before.src, before.dst) if before is not None else None
@@ -144,3 +214,22 @@ class Untraced(Trace):
 
     def happened(self, node: str, words: str) -> None:
         """Nobody will ask."""
+
+
+_ACTIONS = {action: action for action in ACTIONS}
+_PROTOCOLS = {protocol: protocol for protocol in (UDP, TCP, ICMP)}
+
+
+def _spellings(end: Endpoint) -> tuple[str, str]:
+    """How somebody may name an end of a packet: the endpoint, or its address alone."""
+    return str(end), end.address
+
+
+def _check_is_address(end: str) -> None:
+    try:
+        IPv4Address(end.partition(":")[0])
+    except ValueError:
+        raise ValueError(
+            f'between two addresses, or endpoints such as "203.0.113.10:7711"; {end!r} is neither. The address of a '
+            "host or NAT is net.alice.address, net.nat_a.address"
+        ) from None

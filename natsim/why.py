@@ -2,6 +2,8 @@
 
 It looks at what the two sent to each other without the server: did data arrive, and if not, where did the packets that
 should have opened the way end, by which rule, and under which outside address did their own side's packets leave?
+
+Next: `why_packet.py`, the story of a single packet.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from .internet import Host, Internet
+from .internet import Host, Internet, public_addresses
 from .multicast import is_multicast
+from .nat.spelling import did_you_mean
 from .packet import Endpoint
 from .trace import ANSWERED, DELIVERED, DROPPED, SENT, TRANSLATED, Entry, Trace
 
@@ -20,10 +23,27 @@ SERVER = "server"
 
 def why(net: Internet, trace: Trace) -> str:
     """A few lines about each pair of hosts that are not the server."""
-    peers = [host for host in net.hosts.values() if host.name != SERVER]
+    peers = _peers(net)
     stories = _by_packet(trace)
     pairs = [(a, b) for number, a in enumerate(peers) for b in peers[number + 1 :]]
     return "\n".join(_pair(net, stories, a, b) for a, b in pairs) or "There are no two peers in this internet."
+
+
+def why_pair(net: Internet, trace: Trace, a: str, b: str) -> str:
+    """The lines about the two hosts of these names.  ValueError if they are not two peers of this internet."""
+    peers = {host.name: host for host in _peers(net)}
+    for name in (a, b):
+        if name == SERVER:
+            raise ValueError(f"{SERVER} is no peer: it relays; ask about two of {', '.join(peers)}")
+        if name not in peers:
+            raise ValueError(f"this internet has no host {name!r}; {did_you_mean(name, peers)}")
+    if a == b:
+        raise ValueError(f"{a!r} and {b!r} are one host; ask about two of {', '.join(peers)}")
+    return _pair(net, _by_packet(trace), peers[a], peers[b])
+
+
+def _peers(net: Internet) -> list[Host]:
+    return [host for host in net.hosts.values() if host.name != SERVER]
 
 
 def _by_packet(trace: Iterable[Entry]) -> dict[int, list[Entry]]:
@@ -35,14 +55,14 @@ def _by_packet(trace: Iterable[Entry]) -> dict[int, list[Entry]]:
 
 def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> str:
     relays = {host.address for host in net.hosts.values() if host.name == SERVER}
-    routers = {nat.gateway for nat in net.nats.values()}
+    elsewhere = relays | {nat.gateway for nat in net.nats.values()} | _addresses_of_others(net, a, b)
     between = {
         (sender.name, receiver.name): [
             story
             for story in stories.values()
             if story[0].node == sender.name
             and story[0].action == SENT
-            and story[0].packet.dst.address not in relays | routers
+            and story[0].packet.dst.address not in elsewhere
             and not is_multicast(story[0].packet.dst.address)
         ]
         for sender, receiver in ((a, b), (b, a))
@@ -56,6 +76,13 @@ def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> s
         return f"{a.name} and {b.name} stayed relayed: neither has sent anything to the other's address."
     reasons = [_failure(stories, sender, relays, sent) for (sender, _), sent in between.items() if sent]
     return "\n".join([f"{a.name} and {b.name} stayed relayed.", *reasons])
+
+
+def _addresses_of_others(net: Internet, a: Host, b: Host) -> set[str]:
+    """The addresses under which other peers are known, but neither of these two."""
+    known = {host.name: {*host.addresses, *public_addresses(net, host.name)} for host in _peers(net)}
+    pair = known.pop(a.name) | known.pop(b.name)
+    return set[str]().union(*known.values()) - pair
 
 
 def _arrived(story: list[Entry], receiver: str) -> bool:

@@ -85,6 +85,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
     parser.add_argument("--svg", type=Path, metavar="F", help="save the ladder diagram (simulator)")
+    parser.add_argument("--pcap", type=Path, metavar="F", help="save every packet as pcapng, for Wireshark (simulator)")
     parser.set_defaults(run=run)
 
 
@@ -104,10 +105,8 @@ def _milliseconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo and tell what happened.  Status 0 if everything arrived intact, relayed or direct."""
-    if options.svg is not None and options.world == "kernel":
-        raise ValueError("--svg draws captured packets, and the kernel world captures none; use --world sim")
-    if options.svg is not None and not options.svg.parent.is_dir():
-        raise ValueError(f"--svg: there is no directory {options.svg.parent}")
+    _check_file("--svg", options.svg, options.world)
+    _check_file("--pcap", options.pcap, options.world)
     net = two_nats(options.nat_a, options.nat_b, seed=options.seed, delay=options.delay)
     outcome = Outcome(options.world, options.nat_a, options.nat_b, options.seed, options.transport)
     finished = net.run(Story(net, outcome, options.bytes, Progress(sys.stderr.isatty())).tell, options.world)
@@ -117,11 +116,21 @@ def run(options: argparse.Namespace) -> int:
         outcome.trace_digest = finished.trace.digest()
     if options.svg is not None:
         finished.ladder().save(options.svg)
+    if options.pcap is not None:
+        finished.save_pcap(options.pcap)
     if options.json:
         print(json.dumps(asdict(outcome)))
     else:
         _print(finished, outcome)
     return 0 if outcome.intact else 1
+
+
+def _check_file(option: str, path: Path | None, world: str) -> None:
+    """Raise ValueError, before the story begins, if a file that is wanted of it cannot be had."""
+    if path is not None and world == "kernel":
+        raise ValueError(f"{option} needs captured packets, and the kernel world captures none; use --world sim")
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"{option}: there is no directory {path.parent}")
 
 
 class Progress:

@@ -79,6 +79,28 @@ def test_without_json_there_is_a_ladder_and_a_reason(tmp_path: Path) -> None:
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
 
 
+def test_the_packets_are_saved_for_wireshark(tmp_path: Path) -> None:
+    capture = tmp_path / "story.pcapng"
+    done = natsim("demo", "linux", "linux", "--bytes", "50000", "--pcap", str(capture), "--json")
+    assert done.returncode == 0, done.stderr
+    data = capture.read_bytes()
+    assert data.startswith(b"\x0a\x0d\x0d\x0a")
+    for word in (b"nat_a inside", b"nat_b outside", b"TRANSLATED: new flow tcp 192.168.1.2:"):
+        assert word in data
+
+
+@pytest.mark.parametrize("option", ["--svg", "--pcap"])
+def test_a_file_that_cannot_be_had_is_refused_before_the_story_begins(option: str, tmp_path: Path) -> None:
+    for arguments, words in (
+        (["--world", "kernel", option, str(tmp_path / "x")], "the kernel world captures none; use --world sim"),
+        ([option, str(tmp_path / "nowhere" / "x")], f"{option}: there is no directory {tmp_path / 'nowhere'}"),
+    ):
+        done = natsim("demo", "linux", "linux", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_use_is_told_in_words() -> None:
     done = natsim("demo", "linuxx", "linux")
     assert done.returncode == 2
