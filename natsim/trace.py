@@ -83,6 +83,8 @@ class Trace:
         #: The fields of each `Entry`.
         self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None, int]] = []
         self.events: list[Event] = []
+        #: Where the next entry and the next event go: into these lists, until the run is over.
+        self._entry_pen, self._event_pen = self._kept, self.events
 
     def sent(self, node: str, packet: Packet) -> None:
         """A host or a NAT made this packet: it gets its number here."""
@@ -102,11 +104,18 @@ class Trace:
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None
     ) -> None:
         """Note what `node` did with `packet`, now."""
-        self._kept.append((self._clock.now, node, action, packet, reason, before, packet.ttl))
+        self._entry_pen.append((self._clock.now, node, action, packet, reason, before, packet.ttl))
 
     def happened(self, node: str, words: str) -> None:
         """Note what has befallen `node`, now."""
-        self.events.append(Event(self._clock.now, node, words))
+        self._event_pen.append(Event(self._clock.now, node, words))
+
+    def end(self) -> None:
+        """The story is told.  How programs say goodbye when they are cancelled is no part of it.
+
+        (And what asyncio makes of that depends on the version of Python.)
+        """
+        self._entry_pen, self._event_pen = [], []
 
     def __iter__(self) -> Iterator[Entry]:
         return map(Entry._make, self._kept)

@@ -77,6 +77,8 @@ def run(net: Internet, story: Story, world_name: str, limit: float, traced: bool
         try:
             result = world.loop.run_until_complete(main)
             duration = world.loop.time()
+            if world.trace is not None:
+                world.trace.end()
         finally:
             _stop_everything(world.loop, main)
         return Run(net, world.name, world.trace if traced else None, duration, result)
@@ -98,6 +100,7 @@ async def play(net: Internet, story: Story, limit: float, slice_seconds: float) 
                 with outer_loop_aside(), chance:
                     done = world.loop.run_slice(main, slice_seconds)
                 await asyncio.sleep(0)
+            world.trace.end()
             return Run(net, world.name, world.trace, world.loop.time(), main.result())
         finally:
             with outer_loop_aside(), chance, stack:

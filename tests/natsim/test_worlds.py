@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -401,3 +402,48 @@ def test_a_closed_connection_that_somebody_still_remembers_does_not_spoil_the_ru
         return await net.alice.start(get())
 
     assert net.run(story).result == 1_000_000
+
+
+def other_pythons() -> list[str]:
+    """Interpreters of other versions that this machine has, on the PATH or by pyenv, and that run."""
+    names = [f"python3.{minor}" for minor in range(11, 16) if minor != sys.version_info[1]]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    found = [shutil.which(name) for name in names] + [
+        str(path) for name in names for path in pyenv.glob(f"*/bin/{name}")
+    ]
+    return [path for path in found if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0]
+
+
+def test_a_seed_gives_the_same_trace_in_every_version_of_python() -> None:
+    import story_of_a_seed
+
+    others = other_pythons()
+    if not others:
+        pytest.skip("this machine has no other Python")
+    here = Path(__file__).parent
+    program = f"import sys; sys.path[:0] = {[str(here), str(here.parents[1])]}; import story_of_a_seed as story"
+    for python in others:
+        # Those that punchkit needs may not be installed there; the simulator needs nothing.
+        done = subprocess.run([python, "-c", f"{program}; print(story.streams(1))"], capture_output=True, text=True)
+        assert done.stdout.strip() == story_of_a_seed.streams(1), (python, done.stderr)
+
+
+def test_the_trace_ends_with_the_story() -> None:
+    net = natsim.two_nats("none", "none")
+
+    async def patient() -> None:
+        reader, writer = await asyncio.open_connection("server", 80)
+        try:
+            await reader.read()
+        finally:
+            writer.write(b"cancelled")
+
+    async def story() -> None:
+        await net.server.start(asyncio.start_server(lambda reader, writer: None, "0.0.0.0", 80))
+        net.alice.start(patient())
+        await asyncio.sleep(1)
+
+    trace = net.run(story).trace
+    assert trace is not None
+    assert len(trace) > 0
+    assert not [entry for entry in trace if entry.packet.payload]
