@@ -202,6 +202,8 @@ class NatBox:
             self._route(reply)
 
     def _carry_out(self, packet: Packet, verdict: Verdict) -> None:
+        if verdict.row is not None:
+            self._trace.rows.used(self.name, verdict.row)
         if verdict.packet is not None and self._is_deserted(verdict.packet.dst.address):
             self._end(packet, "NO HOST: who had that address here has left", icmp_error(self.external, packet, 3, 1))
             return

@@ -191,6 +191,7 @@ class SimWorld:
     def reboot(self, nat: Nat) -> None:
         """A NAT loses all that it knew; its port mapping daemon starts anew, and so does its epoch."""
         self.boxes[nat.name].engine.reboot()
+        self.trace.rows.emptied(nat.name)
         self._restart_port_mapping(nat)
 
     def _restart_port_mapping(self, nat: Nat) -> None:
@@ -205,6 +206,7 @@ class SimWorld:
         match fault:
             case Flush(name):
                 self.boxes[name].engine.flush()
+                self.trace.rows.emptied(name)
             case Renumber(name, old, new):
                 self._renumber(self.net.nats[name], old, new)
             case Crash(name):
@@ -220,6 +222,7 @@ class SimWorld:
         box = self.boxes[nat.name]
         box.external = new
         box.engine.renumber(new)
+        self.trace.rows.emptied(nat.name)
         for routes in self._routes_to(nat.behind):
             routes[new] = routes.pop(old)
         self._aim(self._cuts)

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 from .nat.spelling import named
 from .packet import ICMP, TCP, UDP, Endpoint, Packet
+from .row_log import NoRows, RowLog
 from .scheduler import Scheduler, nanoseconds, seconds
 
 # What a node can do with a packet.
@@ -83,6 +84,8 @@ class Trace:
         #: The fields of each `Entry`.
         self._kept: list[tuple[int, str, str, Packet, Reason | None, Packet | None, int]] = []
         self.events: list[Event] = []
+        #: How the rows of the NATs' tables looked.
+        self.rows = RowLog(clock)
         #: Where the next entry and the next event go: into these lists, until the run is over.
         self._entry_pen, self._event_pen = self._kept, self.events
 
@@ -116,6 +119,7 @@ class Trace:
         (And what asyncio makes of that depends on the version of Python.)
         """
         self._entry_pen, self._event_pen = [], []
+        self.rows.end()
 
     def __iter__(self) -> Iterator[Entry]:
         return map(Entry._make, self._kept)
@@ -215,6 +219,10 @@ class Trace:
 
 class Untraced(Trace):
     """Stands where a trace would, in a run that keeps none: packets get their numbers, and nothing is noted."""
+
+    def __init__(self, clock: Scheduler) -> None:
+        super().__init__(clock)
+        self.rows = NoRows(clock)
 
     def add(
         self, node: str, action: str, packet: Packet, reason: Reason | None = None, before: Packet | None = None

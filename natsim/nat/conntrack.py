@@ -19,6 +19,7 @@ from ..scheduler import SECOND, nanoseconds
 from .conntrack_tcp import NEXT, ORIGINAL, REPLY, TcpState, kind_of
 from .conntrack_tracking import Fate, TcpTracking
 from .linux_behavior import LinuxTimeouts
+from .table_row import TableRow
 
 #: ICMP messages that ask, and the answer to each (RFC 792): echo, timestamp.
 QUERIES = {8: 0, 13: 14}
@@ -46,6 +47,8 @@ class Flow:
     replied: bool = False
     stream: bool = False
     tcp: TcpTracking | None = None
+    #: An outsider's, with the router itself.
+    local: bool = False
 
     @property
     def state(self) -> str:
@@ -65,6 +68,14 @@ class Flow:
     def leaves_as(self, direction: str) -> tuple[Endpoint, Endpoint]:
         """And when they leave: as replies would have to come, turned round."""
         return (self.reply_dst, self.reply_src) if direction == ORIGINAL else (self.dst, self.src)
+
+    def as_row(self) -> TableRow:
+        """For showing: the inside and the outside name of the socket here, and the one remote that it is about."""
+        if self.local or self.reply_src != self.dst:  # from outside: to the router itself, or by a lease to a host
+            inside, outside, remote = None if self.local else self.reply_src, self.dst, self.src
+        else:
+            inside, outside, remote = self.src, self.reply_dst, self.dst
+        return TableRow(self.protocol, inside, outside, remote, (remote,), self.state, self.expires)
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.src} > {self.dst} (replies: {self.reply_src} > {self.reply_dst})"
@@ -142,6 +153,7 @@ class Conntrack:
             flow.expires = now + nanoseconds(idle)
         if fate in (Fate.LAST, Fate.ANEW):
             self.forget(flow)
+            flow.expires = now
         elif fate is Fate.PASSES and direction == REPLY:
             flow.replied = True
         return fate

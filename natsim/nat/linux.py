@@ -212,6 +212,7 @@ class LinuxNat:
             case WanInput.ACCEPT if flow is None and may_begin(packet):
                 leaves_as = packet.src, packet.dst
                 flow = self._conntrack.add(packet.protocol, packet.src, packet.dst, leaves_as, now)
+                flow.local = True
                 return self._taken(flow, packet, now, new=True)
             case WanInput.ACCEPT:
                 return Verdict(rule, why, facts, reply=self._own_answer(packet), row=flow)

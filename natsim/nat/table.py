@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-from ..packet import Endpoint
+from ..packet import TCP, Endpoint
 from .leases import Lease
+from .table_row import ANYBODY, TableRow
 from .tcp_tracking import Tracking
 
 
@@ -71,6 +72,16 @@ class Mapping:
                 return True
             del sessions[remote]
         return False
+
+    def as_row(self) -> TableRow:
+        """For showing: who has opened which door, and how far TCP has come with each remote."""
+        doors = tuple(scope for scope, sessions in self.doors.items() if sessions)
+        if self.lease is not None:
+            doors = (*(str(network) for network, _ in self.lease.allowed or ()), *doors) or (ANYBODY,)
+        stages = dict.fromkeys(s.tracking.value for s in self.sessions.values()) if self.protocol == TCP else ()
+        return TableRow(
+            self.protocol, self.internal, self.external, self.scope, doors, ", ".join(stages), self.expires()
+        )
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.internal} <-> {self.external}"
