@@ -1,4 +1,4 @@
-"""Cutting a packet that is too large for a link into fragments (RFC 791 section 3.2).
+"""Cutting a packet that is too large for a link into fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
 
 Pure functions; who cuts, and when, is decided in `router.py` and `host.py`.  The opposite is in `reassembly.py`; what a
 NAT does with fragments, which have no ports, is in `nat/fragments.py`.
@@ -6,11 +6,12 @@ NAT does with fragments, which have no ports, is in `nat/fragments.py`.
 
 from __future__ import annotations
 
-from .packet import IP_HEADER, Endpoint, Fragment, Packet
+from .packet import FRAGMENT_HEADER, Endpoint, Fragment, Packet, is_ipv6
 from .scheduler import SECOND
 
-#: For so long somebody who has a part of a datagram waits for the others (Linux net.ipv4.ipfrag_time).
-LIFETIME = 30 * SECOND
+#: For so long somebody who has a part of a datagram waits for the others, by the version of IP: Linux
+#: net.ipv4.ipfrag_time, and RFC 8200 section 4.5.
+LIFETIME = {4: 30 * SECOND, 6: 60 * SECOND}
 
 #: What fragments of one datagram have in common: source and destination address, protocol, identification.
 DatagramId = tuple[str, str, str, int]
@@ -23,14 +24,14 @@ def datagram_of(piece: Packet) -> DatagramId:
 
 
 def span(packet: Packet) -> tuple[int, int]:
-    """The bytes of its datagram that a packet carries, from the first up to (but not) the end; the IP header has none.
+    """The bytes of its datagram that a packet carries, from the first up to (but not) the end; IP headers have none.
 
     >>> from .packet import UDP
     >>> span(Packet(UDP, Endpoint("192.168.1.2", 5000), Endpoint("203.0.113.10", 80), b"four"))
     (0, 12)
     """
     start = packet.fragment.offset if packet.fragment is not None else 0
-    return start, start + packet.size - IP_HEADER
+    return start, start + packet.size - packet.header_size
 
 
 def fragments_of(packet: Packet, mtu: int) -> list[Packet]:
@@ -46,9 +47,11 @@ def fragments_of(packet: Packet, mtu: int) -> list[Packet]:
     1500 <#0 udp fragment 0@1480+ 192.168.1.2:0 > 203.0.113.10:0 1480 bytes>
     1068 <#0 udp fragment 0@2960 192.168.1.2:0 > 203.0.113.10:0 1048 bytes>
     """
-    whole = packet.fragment or Fragment(packet.uid % 2**16, 0, more=False)
+    ipv6 = is_ipv6(packet.src.address)
+    whole = packet.fragment or Fragment(packet.uid % (2**32 if ipv6 else 2**16), 0, more=False)
     start, end = span(packet)
-    step = (mtu - IP_HEADER) // 8 * 8  # the header counts offsets in units of 8 bytes
+    headers = packet.header_size + (FRAGMENT_HEADER if ipv6 and packet.fragment is None else 0)
+    step = (mtu - headers) // 8 * 8  # the header counts offsets in units of 8 bytes
     header = end - start - len(packet.payload)
     pieces = []
     for offset in range(start, end, step):

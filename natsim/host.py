@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .icmp_error import icmp_error
+from .icmp_error import PORT_UNREACHABLE, icmp_error
 from .multicast import Groups, is_multicast
 from .packet import RST, TCP, UDP, Endpoint, Packet
 from .pipe import DF_SET, Pipe
@@ -224,7 +224,7 @@ class SimHost:
                         return
         reason = "PORT CLOSED: no socket; answered with ICMP port unreachable"
         self._trace.add(self.name, ANSWERED, packet, reason)
-        error = icmp_error(packet.dst.address, packet, 3, 3)
+        error = icmp_error(packet.dst.address, packet, PORT_UNREACHABLE)
         if error is not None:
             self.send(error)
 

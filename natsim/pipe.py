@@ -98,3 +98,9 @@ LOST = "LOST: this link loses packets"
 TWICE = "DUPLICATED: this link makes two of some packets"
 DF_CLEAR = "FRAGMENTED: larger than the MTU of the next link, and DF is not set (RFC 791 section 3.2, RFC 4787 REQ-13a)"
 DF_SET = "TOO LARGE: for the MTU of the next link, and DF forbids to cut it (RFC 1191 section 4, RFC 4787 REQ-13)"
+TOO_BIG = "TOO LARGE: for the MTU of the next link, and only its sender may cut a packet of IPv6 (RFC 8200 section 4.5)"
+
+
+def too_large(packet: Packet) -> str:
+    """Why a router does not cut this packet, though it is too large for the next link."""
+    return DF_SET if packet.df else TOO_BIG

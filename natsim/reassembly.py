@@ -1,7 +1,8 @@
-"""Putting fragments together again (RFC 791 section 3.2, RFC 1122 section 3.3.2).
+"""Putting fragments together again (RFC 791 section 3.2, RFC 1122 section 3.3.2, RFC 8200 section 4.5).
 
 Hosts do this with what is for them, and a Linux router does it with everything that it passes on, before its
-connection tracking sees it (nf_defrag_ipv4).  A NAT of the other kind translates each fragment: `nat/fragments.py`.
+connection tracking sees it (nf_defrag_ipv4, nf_defrag_ipv6).  A NAT of the other kind translates each fragment:
+`nat/fragments.py`.
 
 What waits is bounded in time and number, since anybody can send first halves for ever.
 """
@@ -12,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .fragmentation import LIFETIME, DatagramId, datagram_of, span
-from .packet import Packet
+from .packet import Packet, is_ipv6
 from .scheduler import Scheduler
 from .trace import DROPPED, HELD, Trace
 
 #: So many datagrams may be incomplete at a time; at 64 kB each that is Linux's limit (net.ipv4.ipfrag_high_thresh).
 DATAGRAMS = 64
 
-#: No IP datagram can be longer, its header not counted.
-LONGEST = 65_535 - 20
+#: No IP datagram can be longer, its header not counted, by the version: IPv6's length does not count the header either.
+LONGEST = {4: 65_535 - 20, 6: 65_535}
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Datagram:
         assert piece.fragment is not None
         start, end = span(piece)
         last = not piece.fragment.more
-        if end == start or end > (LONGEST if self.end is None else self.end):
+        if end == start or end > (LONGEST[piece.version] if self.end is None else self.end):
             return False
         if any(start < other_end and other_start < end for other_start, other_end in self.pieces):
             return False
@@ -79,7 +80,7 @@ class Reassembly:
     def receive(self, piece: Packet, deliver: Callable[[Packet], None]) -> None:
         """A fragment has come; if it was the last one missing, `deliver` the whole."""
         key = datagram_of(piece)
-        datagram = self._datagrams.get(key) or self._begin(key)
+        datagram = self._datagrams.get(key) or self._begin(key, LIFETIME[piece.version])
         if span(piece) in datagram.pieces:
             self._trace.add(self._node, DROPPED, piece, TWICE)
             return
@@ -93,17 +94,17 @@ class Reassembly:
             del self._datagrams[key]
             deliver(whole)
 
-    def _begin(self, key: DatagramId) -> Datagram:
+    def _begin(self, key: DatagramId, lifetime: int) -> Datagram:
         if len(self._datagrams) == DATAGRAMS:
             self._give_up(next(iter(self._datagrams)), TOO_MANY)
         datagram = self._datagrams[key] = Datagram()
-        self._clock.after(LIFETIME, self._expire, (key, datagram))
+        self._clock.after(lifetime, self._expire, (key, datagram))
         return datagram
 
     def _expire(self, which: tuple[DatagramId, Datagram]) -> None:
         key, datagram = which
         if self._datagrams.get(key) is datagram:
-            self._give_up(key, TIMED_OUT)
+            self._give_up(key, TIMED_OUT[6 if is_ipv6(key[0]) else 4])
 
     def _give_up(self, key: DatagramId, reason: str) -> None:
         for piece in self._datagrams.pop(key).pieces.values():
@@ -114,4 +115,7 @@ WAITS = "REASSEMBLY: a part of a datagram, to be put together with the others (R
 TWICE = "REASSEMBLY: this part of the datagram is here already"
 CONTRADICTION = "REASSEMBLY: parts of one datagram overlap, or reach beyond its end; all of them are thrown away"
 TOO_MANY = "REASSEMBLY: too many datagrams wait for their other parts, and this one for longest"
-TIMED_OUT = "REASSEMBLY: the other parts have not come within 30 s (RFC 1122 section 3.3.2)"
+TIMED_OUT = {
+    4: "REASSEMBLY: the other parts have not come within 30 s (RFC 1122 section 3.3.2)",
+    6: "REASSEMBLY: the other parts have not come within 60 s (RFC 8200 section 4.5)",
+}

@@ -11,11 +11,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from .host import SimHost
-from .icmp_error import icmp_error
+from .icmp_error import NO_HOST, NO_ROUTE, PORT_UNREACHABLE, TIME_EXCEEDED, TOO_LARGE, icmp_error
 from .multicast import is_multicast
 from .nat.verdict import Verdict
 from .packet import TCP, UDP, Packet
-from .pipe import DF_SET, Pipe
+from .pipe import Pipe, too_large
 from .reassembly import Reassembly
 from .scheduler import Scheduler
 from .tcp import reset_for
@@ -72,13 +72,15 @@ class Router:
         packet.ttl -= 1
         pipe = self.routes.get(packet.dst.address)
         if packet.ttl <= 0:
-            self._end(packet, EXPIRED, icmp_error(self.address, packet, 11, 0))
+            self._end(packet, EXPIRED, icmp_error(self.address, packet, TIME_EXCEEDED))
         elif pipe is None:
-            self._end(packet, "NO ROUTE: the internet knows no such address", icmp_error(self.address, packet, 3, 0))
+            self._end(
+                packet, "NO ROUTE: the internet knows no such address", icmp_error(self.address, packet, NO_ROUTE)
+            )
         elif pipe.takes(packet):
             pipe.carry(packet)
-        elif packet.df:
-            self._end(packet, DF_SET, icmp_error(self.address, packet, 3, 4))
+        elif not packet.may_be_cut:
+            self._end(packet, too_large(packet), icmp_error(self.address, packet, TOO_LARGE, mtu=pipe.mtu))
         else:
             pipe.carry_fragments(packet, self.name)
 
@@ -131,12 +133,12 @@ class NatBox:
         elif self.stack is not None and self._is_mine(packet):
             self.stack.receive(packet)
         elif packet.dst.address == self.gateway:
-            answer = tcp_reset(packet) if packet.protocol == TCP else icmp_error(self.gateway, packet, 3, 3)
+            answer = tcp_reset(packet) if packet.protocol == TCP else icmp_error(self.gateway, packet, PORT_UNREACHABLE)
             self._end(packet, "PORT CLOSED: this router itself has no such service", answer)
         elif self._is_local(packet.dst.address):
-            self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, 3, 1))
+            self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, NO_HOST))
         elif packet.ttl <= 1:
-            self._end(packet, EXPIRED, icmp_error(self.gateway, packet, 11, 0))
+            self._end(packet, EXPIRED, icmp_error(self.gateway, packet, TIME_EXCEEDED))
         else:
             packet.ttl -= 1
             verdict = self.engine.outbound(packet, self._clock.now)
@@ -180,7 +182,7 @@ class NatBox:
     def _let_in(self, packet: Packet, verdict: Verdict) -> None:
         """Carry out a verdict on a packet from the world.  Its TTL counts only if it goes further than here."""
         if verdict.packet is not None and packet.ttl <= 1:
-            self._end(packet, EXPIRED, icmp_error(self.external, packet, 11, 0))
+            self._end(packet, EXPIRED, icmp_error(self.external, packet, TIME_EXCEEDED))
             return
         if verdict.packet is not None:
             packet.ttl -= 1
@@ -205,7 +207,7 @@ class NatBox:
         if verdict.row is not None:
             self._trace.rows.used(self.name, verdict.row)
         if verdict.packet is not None and self._is_deserted(verdict.packet.dst.address):
-            self._end(packet, "NO HOST: who had that address here has left", icmp_error(self.external, packet, 3, 1))
+            self._end(packet, "NO HOST: who had that address here has left", icmp_error(self.external, packet, NO_HOST))
             return
         if verdict.packet is not None and not self._may_go(packet, verdict.packet):
             return
@@ -229,12 +231,12 @@ class NatBox:
                 self._route(verdict.reply)
 
     def _may_go(self, packet: Packet, translated: Packet) -> bool:
-        """False for a packet with DF that is too large to go on; its sender hears of it (RFC 4787 REQ-13)."""
-        pipe = self._pipe_to(translated) if packet.df else None
+        """False for one that is too large to go on and must not be cut; its sender hears of it (RFC 4787 REQ-13)."""
+        pipe = self._pipe_to(translated) if not packet.may_be_cut else None
         if pipe is None or pipe.takes(translated):
             return True
         speaker = self.gateway if packet.src.address in self.inside else self.external
-        self._end(packet, DF_SET, icmp_error(speaker, packet, 3, 4))
+        self._end(packet, too_large(packet), icmp_error(speaker, packet, TOO_LARGE, mtu=pipe.mtu))
         return False
 
     def _pipe_to(self, packet: Packet) -> Pipe | None:

@@ -40,11 +40,11 @@ import errno
 from collections.abc import Callable
 from typing import Self
 
-from natsim.packet import ACK, FIN, RST, SYN, TCP, Endpoint, Packet
+from natsim.packet import ACK, FIN, RST, SYN, TCP, Endpoint, Packet, is_ipv6
 from natsim.tcp_congestion import SECOND
 from natsim.tcp_patience import CLASSIC_SYN_SCHEDULE, LINUX_SYN_SCHEDULE, SYN_ACK_SCHEDULE, Silence, syn_deadline
 from natsim.tcp_receiver import Receiver
-from natsim.tcp_refusal import ICMP_ERRORS, ChallengeLimit, reset_for
+from natsim.tcp_refusal import ICMP_ERRORS, ICMPV6_ERRORS, ChallengeLimit, reset_for
 from natsim.tcp_segments import before
 from natsim.tcp_sender import Sender
 from natsim.tcp_states import (
@@ -342,7 +342,8 @@ class TcpConnection:
         It ends an attempt to connect, as in Linux.  A connection that has been established ignores it: anyone can
         send one, and a path that fails may recover (RFC 5461).
         """
-        error = ICMP_ERRORS.get((icmp_type, icmp_code))
+        errors = ICMPV6_ERRORS if is_ipv6(self.local.address) else ICMP_ERRORS
+        error = errors.get((icmp_type, icmp_code))
         if error is not None and self.state in HANDSHAKE and not self.passive:
             self._fail(error)
 

@@ -27,6 +27,18 @@ ICMP_ERRORS = {
     (11, 0): errno.EHOSTUNREACH,
 }
 
+#: The same for ICMPv6 (Linux, icmpv6_err_convert).
+ICMPV6_ERRORS = {
+    (1, 0): errno.ENETUNREACH,
+    (1, 1): errno.EACCES,
+    (1, 2): errno.EHOSTUNREACH,
+    (1, 3): errno.EHOSTUNREACH,
+    (1, 4): errno.ECONNREFUSED,
+    (1, 5): errno.EACCES,
+    (1, 6): errno.EACCES,
+    (3, 0): errno.EHOSTUNREACH,
+}
+
 
 def reset_for(packet: Packet) -> Packet | None:
     """The RST by which a host answers a segment that belongs to no connection (RFC 9293 section 3.10.7.1)."""

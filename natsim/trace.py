@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from itertools import product
 from typing import NamedTuple, Protocol
 
@@ -208,7 +208,8 @@ class Trace:
             p = packet
             fields = (when, node, action, p.uid, p.cause, p.protocol, p.src, p.dst, ttl, len(p.payload))
             tcp = (p.flags, p.seq, p.ack, p.window, p.mss, p.wscale, p.icmp)
-            size = (p.df, p.fragment) if p.df or p.fragment is not None else ()
+            size: tuple[object, ...] = (p.df, p.fragment) if p.df or p.fragment is not None else ()
+            size += (p.mtu,) if p.mtu is not None else ()
             was = (before.src, before.dst) if before is not None else None
             why = str(getattr(reason, "label", reason))  # not repr(): that may be an address in memory
             sha.update(repr((fields, tcp, why, was, *size)).encode())
@@ -243,8 +244,10 @@ def _spellings(end: Endpoint) -> tuple[str, str]:
 
 
 def _check_is_address(end: str) -> None:
+    bracketed = end.startswith("[")  # "[2001:db8::1]:80"; and "2001:db8::1" is an address without a port
+    address = end[1:].partition("]")[0] if bracketed else end if end.count(":") > 1 else end.partition(":")[0]
     try:
-        IPv4Address(end.partition(":")[0])
+        ip_address(address)
     except ValueError:
         raise ValueError(
             f'between two addresses, or endpoints such as "203.0.113.10:7711"; {end!r} is neither. The address of a '

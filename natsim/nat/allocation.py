@@ -10,7 +10,7 @@ import random
 from collections.abc import Hashable
 from typing import Any
 
-from ..icmp_error import icmp_error
+from ..icmp_error import PROHIBITED, icmp_error
 from ..packet import Endpoint, Packet
 from ..scheduler import nanoseconds
 from .behavior import NatBehavior, Overloading, WhenFull
@@ -137,5 +137,5 @@ class Allocator:
     def _full(self, rule: Rule, why: str, facts: tuple[object, ...], packet: Packet) -> Verdict:
         if self.behavior.when_full is not WhenFull.ANSWER:
             return Verdict(rule, why, facts)
-        answer = icmp_error(self.addresses[0], packet, 3, 13)
+        answer = icmp_error(self.addresses[0], packet, PROHIBITED)
         return Verdict(rule, why + "; answered with ICMP type 3 code 13 (RFC 5508 REQ-8)", facts, reply=answer)

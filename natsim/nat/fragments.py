@@ -116,7 +116,7 @@ class FragmentTranslator:
         like_a_whole = piece.rewritten()
         like_a_whole.fragment = None
         verdict = self._translate(like_a_whole, now)
-        way = Way(now + LIFETIME, verdict)
+        way = Way(now + LIFETIME[piece.version], verdict)
         if verdict.packet is None:
             self._passing.forget(key)
             self._refused.put(key, way)
@@ -135,7 +135,7 @@ class FragmentTranslator:
         """Keep a fragment whose first one has not come."""
         waiting = self._waiting.get(key, now)
         if waiting is None:
-            waiting = Waiting(now + LIFETIME)
+            waiting = Waiting(now + LIFETIME[piece.version])
             self._waiting.put(key, waiting)
         if len(waiting.held) == HELD_OF_EACH:
             why = "{} fragments of this datagram are held already, and the first one has not come (RFC 4787 REQ-14a)"

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import random
 
-from ..icmp_error import icmp_error
+from ..icmp_error import PORT_UNREACHABLE, icmp_error
 from ..packet import ICMP, TCP, UDP, Endpoint, Packet
 from ..tcp_refusal import reset_for
 from .conntrack import QUERIES, Conntrack, may_begin
@@ -207,7 +207,11 @@ class LinuxNat:
             case WanInput.DROP:
                 return Verdict(rule, why, facts, row=flow)
             case WanInput.REJECT:
-                answer = reset_for(packet) if packet.protocol == TCP else icmp_error(packet.dst.address, packet, 3, 3)
+                answer = (
+                    reset_for(packet)
+                    if packet.protocol == TCP
+                    else icmp_error(packet.dst.address, packet, PORT_UNREACHABLE)
+                )
                 return Verdict(rule, why + "; and rejects it", facts, reply=answer, row=flow)
             case WanInput.ACCEPT if flow is None and may_begin(packet):
                 leaves_as = packet.src, packet.dst
@@ -234,7 +238,7 @@ class LinuxNat:
         if packet.protocol == TCP:
             return reset_for(packet)
         if packet.protocol == UDP:
-            return icmp_error(packet.dst.address, packet, 3, 3)
+            return icmp_error(packet.dst.address, packet, PORT_UNREACHABLE)
         kind = packet.icmp[0] if packet.icmp is not None else None
         if kind not in QUERIES:
             return None

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..icmp_error import PORT_UNREACHABLE
 from ..packet import ACK, ICMP, RST, Endpoint, Packet
 
 #: RFC 5382 REQ-4: no answer to an unsolicited SYN within so many seconds.
@@ -46,8 +47,9 @@ def refuse_syn(syn: Packet) -> Packet:
 
 
 def unreachable_syn(syn: Packet) -> Packet:
-    """ICMP port unreachable (type 3 code 3), which a connecting socket takes for a refusal."""
-    return Packet(ICMP, Endpoint(syn.dst.address, 0), syn.src, icmp=(3, 3), quoted=syn, cause=syn.uid)
+    """ICMP port unreachable (type 3 code 3, in ICMPv6 type 1 code 4), which a connecting socket takes for a refusal."""
+    kind = PORT_UNREACHABLE.kind(syn.version)
+    return Packet(ICMP, Endpoint(syn.dst.address, 0), syn.src, icmp=kind, quoted=syn, cause=syn.uid)
 
 
 def hold_syn(syn: Packet) -> Later:
