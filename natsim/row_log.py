@@ -56,6 +56,11 @@ class RowLog:
         self._last[row] = RowSeen(now, node, number, looks)
         self._pen.append(self._last[row])
 
+    def number_of(self, row: object) -> int | None:
+        """The number of a NAT's row; None for what was never noted."""
+        last = self._last.get(row) if row is not None else None
+        return last.number if last is not None else None
+
     def emptied(self, node: str) -> None:
         """The NAT has forgotten all its rows."""
         self._pen.append(Emptied(self._clock.now, node))

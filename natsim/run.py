@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .internet import Host, Internet
     from .trace import Trace
     from .view.ladder import Ladder
+    from .view.player import Player
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Run:
         from .view.ladder import Ladder
 
         return Ladder.of(self)
+
+    def player(self) -> Player:
+        """The run to play, pause and step through: map, ladder and tables of one moment.  It shows itself."""
+        from .view.player import Player
+
+        return Player.of(self)
 
     def mermaid(self, limit: int = 150) -> str:
         """The run as a Mermaid sequence diagram, for Markdown: one arrow for each hop, with the addresses that it has.

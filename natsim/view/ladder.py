@@ -21,6 +21,7 @@ from ..trace import Entry
 from . import ladder_svg, ladder_text, words
 from .columns import Columns
 from .folding import Row, rows
+from .ladder_layout import Layout
 from .svg import element, escape
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Ladder:
 
     def __init__(self, trace: Iterable[Entry], net: Internet) -> None:
         self._entries = list(trace)
-        self._columns = Columns(net)
+        self.columns = Columns(net)
 
     @classmethod
     def of(cls, run: Run) -> Ladder:
@@ -49,31 +50,36 @@ class Ladder:
     @cached_property
     def rows(self) -> list[Row]:
         """What is drawn: arrows, bands and pauses (see `folding.py`)."""
-        return rows(self._entries, self._columns)
+        return rows(self._entries, self.columns)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where everything goes in the picture."""
+        return ladder_svg.plan(self.rows, self.columns)
 
     @cached_property
     def summary(self) -> str:
         """The run in a few sentences."""
-        return words.summary(self._entries, self._columns)
+        return words.summary(self._entries, self.columns)
 
     @cached_property
     def svg(self) -> str:
         """A standalone SVG document."""
-        return ladder_svg.svg(self.rows, self._columns, self.summary)
+        return ladder_svg.svg(self.layout, self.summary)
 
     @cached_property
     def text(self) -> str:
         """The ladder for a terminal, about 120 characters wide."""
-        return ladder_text.text(self.rows, self._columns, self.summary)
+        return ladder_text.text(self.rows, self.columns, self.summary)
 
     @cached_property
     def table_html(self) -> str:
         """The ladder as an HTML table: one line for each hop, with the whole reason."""
         heads = ("time", "packet", "way", "addresses on this way", "what became of it")
         head = element("tr", "".join(element("th", name, scope="col") for name in heads))
-        lines = [line for row in self.rows for line in words.lines(row, self._columns)]
+        lines = [line for row in self.rows for line in words.lines(row, self.columns)]
         body = "\n".join(element("tr", "".join(element("td", escape(cell)) for cell in line)) for line in lines)
-        caption = element("caption", escape(f"{words.title(self._columns)}. {self.summary}"))
+        caption = element("caption", escape(f"{words.title(self.columns)}. {self.summary}"))
         return element("table", caption + element("thead", head) + element("tbody", body), class_="natsim-ladder")
 
     def save(self, path: str | pathlib.Path) -> None:

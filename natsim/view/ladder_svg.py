@@ -21,9 +21,15 @@ from .svg import element, escape, number
 HEAD, LEGEND_TOP, FIRST = 84, 42, 120
 
 
-def svg(rows: list[Row], columns: Columns, summary: str) -> str:
-    """The picture.  Equal rows give equal bytes."""
-    picture = _Picture(Layout(rows, columns, FIRST))
+def plan(rows: list[Row], columns: Columns) -> Layout:
+    """Where everything goes."""
+    return Layout(rows, columns, FIRST)
+
+
+def svg(layout: Layout, summary: str) -> str:
+    """The picture.  Equal rows give equal bytes.  `data-hop` is the number of a hop in the layout, for scripts."""
+    columns = layout.columns
+    picture = _Picture(layout)
     body = picture.body()
     name = "ladder-" + hashlib.sha256((summary + body).encode()).hexdigest()[:12]
     title, desc = f"{name}-title", f"{name}-desc"
@@ -80,9 +86,10 @@ class _Picture:
         parts += [_bridge(placed, layout.x(x)) for placed in layout.hops for x in self.places if _over(placed.hop, x)]
         parts += [self._band(placed) for placed in layout.folds]
         parts += [self._gap(gap, y) for gap, y in layout.gaps]
-        parts += [self._line(placed) for placed in layout.hops]
-        parts += [self._tag(placed) for placed in layout.hops if placed.tag is not None]
-        parts += [self._texts(placed) for placed in layout.hops if placed.texts]
+        numbered = list(enumerate(layout.hops))
+        parts += [self._line(index, placed) for index, placed in numbered]
+        parts += [self._tag(index, placed) for index, placed in numbered if placed.tag is not None]
+        parts += [self._texts(index, placed) for index, placed in numbered if placed.texts]
         parts += [self._band_label(placed) for placed in layout.folds]
         parts += [_text(Text(70, y + 4, "end", "time", words.time(when))) for when, y in layout.times]
         parts += self._heads(HEAD) + self._heads(self.height - 20) + self._legend()
@@ -114,7 +121,7 @@ class _Picture:
 
     # -- Packets ------------------------------------------------------------------------------------------------------
 
-    def _line(self, placed: PlacedHop) -> str:
+    def _line(self, index: int, placed: PlacedHop) -> str:
         hop, arrow = placed.hop, placed.arrow
         look = RELAYED if arrow.relayed else DIRECT
         colour, dash = look.colour, AGAIN_DASH if arrow.again else look.dash
@@ -139,9 +146,9 @@ class _Picture:
             shapes.append(_hook(x2, y2, 1 if x2 >= x1 else -1))
         elif hop.fate is not Fate.FLYING:
             shapes.append(_head(x1, y1, x2, y2, colour))
-        return element("g", "".join(shapes), class_=f"hop {hop.fate.name.lower()}")
+        return element("g", "".join(shapes), class_=f"hop {hop.fate.name.lower()}", data_hop=index)
 
-    def _tag(self, placed: PlacedHop) -> str:
+    def _tag(self, index: int, placed: PlacedHop) -> str:
         """Was and now, at a NAT."""
         box = placed.tag
         assert box is not None
@@ -155,11 +162,11 @@ class _Picture:
         )
         sentence = escape(f"{placed.hop.target}: {words.outcome(placed.hop)}")
         shape = element("rect", class_="paper", x=box.left, y=box.top, **size, **frame)
-        return element("g", element("title", sentence) + shape + texts, class_="tag")
+        return element("g", element("title", sentence) + shape + texts, class_="tag", data_hop=index)
 
-    def _texts(self, placed: PlacedHop) -> str:
+    def _texts(self, index: int, placed: PlacedHop) -> str:
         title = element("title", escape(words.hop_line(placed.arrow, placed.hop).sentence()))
-        return element("g", title + "".join(_text(text) for text in placed.texts), class_="words")
+        return element("g", title + "".join(_text(text) for text in placed.texts), class_="words", data_hop=index)
 
     # -- Bands --------------------------------------------------------------------------------------------------------
 
