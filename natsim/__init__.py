@@ -9,7 +9,7 @@ Start reading at `internet.py` (what users build with), then `nat/engine.py` (wh
 standard library only; pictures are in `natsim.view`, the real kernel in `natsim.kernel`.
 """
 
-from .internet import DEFAULT_DELAY, Host, Internet, Nat, same_nat, two_nats
+from .internet import DEFAULT_DELAY, Host, Internet, Nat
 from .link import HeldBack, Link
 from .loss import Bursts
 from .nat.behavior import (
@@ -43,6 +43,7 @@ from .nat.predict import Prediction, predict
 from .nat.rules import RuleError
 from .nat.unsolicited import Later, drop_syn, hold_syn, refuse_syn, unreachable_syn
 from .packet import Endpoint, Packet
+from .ready_made import same_nat, two_nats
 from .run import Run
 
 __all__ = [

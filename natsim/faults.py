@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
+from .packet import is_ipv6
+
 if TYPE_CHECKING:
     from .internet import Host, Internet, Nat
     from .worlds import World
@@ -153,8 +155,12 @@ class Faults:
 
         Its rows and leases are gone, and its epoch begins anew (RFC 6887 section 8.5).  Packets to the old address meet
         nobody.  `ValueError` for a NAT with several addresses, a firewall, and an address that cannot be had.
+
+        Its IPv6 prefix stays as it is.
         """
         nat = self._nat(name)
+        if address is not None and is_ipv6(address):
+            raise ValueError(f"{name} can get another IPv4 address, not {address}: its IPv6 prefix stays as it is")
         if not nat.translates or len(nat.addresses) != 1:
             raise ValueError(f"{name} is a firewall or has several addresses: only a NAT with one can be renumbered")
         used = [*self._addresses(), *([nat.behind.gateway] if nat.behind else [])]
@@ -184,12 +190,15 @@ class Faults:
 
         It gets new addresses there.  What is bound to an old one is as useless as on Linux: datagrams and new
         connections fail with ENETUNREACH, and connections fall silent.  New sockets work.
+
+        IPv6 it has there if the NAT has it; on the public internet, if it was described with `ipv6=True`.
         """
         host, nat = self._host(name), self._nat(behind) if behind is not None else None
         new: list[str] = []
-        for _ in host.addresses:
-            new.append(nat.next_member() if nat else _next(HOSTS, [*self._addresses(), *new]))
-        self._strike(Roam(name, behind, host.addresses, tuple(new)))
+        for address in host.addresses:
+            if not is_ipv6(address):
+                new.append(nat.next_member() if nat else _next(HOSTS, [*self._addresses(), *new]))
+        self._strike(Roam(name, behind, host.addresses, (*new, *host.beside(new[0], nat))))
 
     # -- What they share ---------------------------------------------------------------------------------------------
 
@@ -228,9 +237,9 @@ class Faults:
         return [name for name in (*self.hosts, *self.nats) if not public_addresses(net, name) <= group]
 
     def _addresses(self) -> list[str]:
-        """Every address of the description."""
+        """Every IPv4 address of the description."""
         nodes: list[Host | Nat] = [*self.hosts.values(), *self.nats.values()]
-        return [address for node in nodes for address in node.addresses]
+        return [address for node in nodes for address in node.addresses if not is_ipv6(address)]
 
 
 #: The blocks from which hosts and NATs get public addresses (RFC 5737).

@@ -1,29 +1,34 @@
 """An internet, described: what users build with.
 
-    net = two_nats("linux", "eim-apdf", seed=7)
+    net = Internet(seed=7)
+    net.host("server")
+    net.host("alice", behind=net.nat("home", NatBehavior()))
     run = net.run(story)
 
 An `Internet` is data: hosts, NATs and the links between them, a tree with the public internet as its root.  It does
 nothing by itself.  `run` hands it to a *world* that brings it to life: the simulator (`sim_world.py`), the real
 kernel's namespaces (`kernel/`), or plain loopback.  The same description serves each of them, any number of times.
 
-Addresses come from the blocks for documentation (RFC 5737) and, inside, from RFC 1918 and RFC 6598.
+Addresses come from the blocks for documentation (RFC 5737) and, inside, from RFC 1918 and RFC 6598.  Whoever has IPv6
+has it beside IPv4: `ipv6_site.py`.  Next: `ready_made.py`, the internets that nearly everybody needs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .faults import Faults
 from .faults import NotRunning as NotRunning
+from .ipv6_site import Ipv6Side, ipv6_side, public
 from .link import Link
-from .loss import LossRule
-from .nat.devices import Behavior, Device, find
-from .nat.linux import LinuxBehavior, Masquerade
+from .nat.devices import Behavior, Device
+from .nat.devices.device import translates
+from .nat.linux import LinuxBehavior
+from .packet import is_ipv6
 
 if TYPE_CHECKING:
     from .run import Run
@@ -37,13 +42,13 @@ Story = Callable[[], Awaitable[Any]]
 #: One-way delay between any two hosts, in milliseconds, unless told otherwise.
 DEFAULT_DELAY = 20.0
 
-#: How much of a site's delay lies on the LAN, before its NAT (milliseconds): a wire or good Wi-Fi.
-LAN_DELAY = 0.1
-
 
 @dataclass(eq=False)
 class Nat:
-    """A NAT or firewall: what is behind it has `lan` addresses, what is outside sees `addresses`."""
+    """A NAT or firewall: what is behind it has `lan` addresses, what is outside sees `addresses`.
+
+    `ipv6` is what the same router does in IPv6, if it has that.
+    """
 
     net: Internet
     name: str
@@ -52,6 +57,7 @@ class Nat:
     lan: IPv4Network
     behind: Nat | None
     link: Link
+    ipv6: Ipv6Side | None = None
     members: int = 0
 
     @property
@@ -62,9 +68,7 @@ class Nat:
     @property
     def translates(self) -> bool:
         """False for a firewall that leaves addresses alone."""
-        if isinstance(self.behavior, LinuxBehavior):
-            return self.behavior.masquerade is not Masquerade.NONE
-        return self.behavior.translate
+        return translates(self.behavior)
 
     @property
     def gateway(self) -> str:
@@ -76,16 +80,28 @@ class Nat:
         self.members += 1
         return str(self.lan[self.members + 1])
 
+    def has_inside(self, address: str) -> bool:
+        """Is this an address of its LAN, or of a prefix behind it that it has delegated?"""
+        if not is_ipv6(address):
+            return IPv4Address(address) in self.lan
+        if self.ipv6 is not None and IPv6Address(address) in self.ipv6.lan:
+            return True
+        return any(nat.behind is self and nat.has_inside(address) for nat in self.net.nats.values())
+
 
 @dataclass(eq=False)
 class Host:
-    """A computer.  While the internet runs, `start` runs programs on it."""
+    """A computer.  While the internet runs, `start` runs programs on it.
+
+    `ipv6`: it takes an IPv6 address wherever it can get one; behind a router that has IPv6, every host does.
+    """
 
     net: Internet
     name: str
     _addresses: tuple[str, ...]
     behind: Nat | None
     link: Link
+    ipv6: bool = False
 
     @property
     def _address(self) -> str:
@@ -99,13 +115,30 @@ class Host:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All its addresses; packets leave from the first, unless the socket is bound to another."""
+        """All its addresses, that of IPv6 last; packets leave from the first of their family, unless the socket is
+        bound to another."""
         return (self.address, *self._addresses[1:])
+
+    @property
+    def address6(self) -> str | None:
+        """Its IPv6 address; None if it has none where it is."""
+        return next(filter(is_ipv6, self._addresses), None)
 
     @property
     def gateway(self) -> str | None:
         """The inside address of the router before it, as its routing table says; None for a public host."""
         return self.behind.gateway if self.behind is not None else None
+
+    @property
+    def gateway6(self) -> str | None:
+        """The same for IPv6."""
+        return self.behind.ipv6.gateway if self.behind is not None and self.behind.ipv6 is not None else None
+
+    def beside(self, ipv4: str, behind: Nat | None) -> tuple[str, ...]:
+        """Its IPv6 address beside this one, behind that NAT or (None) on the public internet, if it has one there."""
+        if behind is None:
+            return (public(ipv4),) if self.ipv6 else ()
+        return (behind.ipv6.beside(ipv4),) if behind.ipv6 is not None else ()
 
     def start(self, program: Awaitable[T], name: str | None = None) -> asyncio.Task[T]:
         """Run an awaitable on this host, at once and in the background; await the task for its result."""
@@ -140,10 +173,12 @@ class Internet(Faults):
         behind: Nat | None = None,
         link: Link | None = None,
         lan: str | None = None,
+        ipv6: str | Behavior | Device | None = None,
     ) -> Nat:
         """Add a NAT, before the internet or behind another NAT.  `lan` is its inside network, "192.168.1.0/24" say.
 
-        A firewall that does not translate has public addresses inside.
+        A firewall that does not translate has public addresses inside.  `ipv6` is the firewall ("firewall", or a
+        behavior that does not translate) behind which its hosts have IPv6 as well; None: they have none.
         """
         self._check_name(name)
         number = len(self.nats) + 1
@@ -153,20 +188,37 @@ class Internet(Faults):
         nat = Nat(self, name, behavior, addresses, inside, behind, link or Link())
         if not nat.translates:
             nat.lan = IPv4Network(lan or f"192.0.2.{16 * number}/28")
+        if ipv6 is not None:
+            if behind is not None and behind.ipv6 is None:
+                raise ValueError(f"{name} gets no IPv6 prefix: {behind.name} before it has no IPv6; give it ipv6=")
+            nat.ipv6 = ipv6_side(ipv6, number, nat.address, nat.lan, behind.ipv6 if behind is not None else None)
         self.nats[name] = nat
         return nat
 
-    def host(self, name: str, *, behind: Nat | None = None, link: Link | None = None, addresses: int = 1) -> Host:
+    def host(
+        self,
+        name: str,
+        *,
+        behind: Nat | None = None,
+        link: Link | None = None,
+        addresses: int = 1,
+        ipv6: bool = False,
+    ) -> Host:
         """Add a host, with a public address or behind a NAT; with several `addresses`, if a program needs them.
 
-        (A server for RFC 5780 needs two.)
+        (A server for RFC 5780 needs two.)  `ipv6` gives a public host an IPv6 address beside them; behind a NAT that
+        has IPv6, every host gets one.
         """
         self._check_name(name)
         if addresses < 1:
             raise ValueError(f"a host has at least one address: {addresses}")
-        first = 10 + sum(len(host._addresses) for host in self.hosts.values())
+        first = 10 + sum(not is_ipv6(address) for host in self.hosts.values() for address in host._addresses)
         own = tuple(behind.next_member() if behind else f"203.0.113.{first + n}" for n in range(addresses))
-        host = self.hosts[name] = Host(self, name, own, behind, link or Link())
+        host = Host(self, name, own, behind, link or Link(), ipv6)
+        host._addresses += host.beside(own[0], behind)
+        if ipv6 and host.address6 is None:
+            raise ValueError(f"{name} gets no IPv6 address, since {behind and behind.name} has no IPv6; give it ipv6=")
+        self.hosts[name] = host
         return host
 
     def _public_addresses(self, count: int) -> tuple[str, ...]:
@@ -203,7 +255,10 @@ class Internet(Faults):
 
 
 def public_addresses(net: Internet, name: str) -> frozenset[str]:
-    """The addresses under which the internet sees a node; for a firewall, also those of everything inside."""
+    """The addresses under which the internet sees a node; for a firewall, also those of everything inside.
+
+    In IPv6, where nothing is translated, every router is a firewall.
+    """
     node: Host | Nat | None = net.hosts.get(name) or net.nats.get(name)
     if node is None:
         raise ValueError(f"this internet has no {name!r}; it has {', '.join([*net.hosts, *net.nats])}")
@@ -213,88 +268,20 @@ def public_addresses(net: Internet, name: str) -> frozenset[str]:
         if above.translates:
             seen = above
         above = above.behind
-    return frozenset(_as_they_are(net, seen))
+    return frozenset(address for address in _as_they_are(net, seen) if not is_ipv6(address)) | frozenset(
+        address for address in _as_they_are(net, node) if is_ipv6(address)
+    )
 
 
 def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
-    """A node's own address, and those inside that it does not translate."""
-    yield from node.addresses if isinstance(node, Nat) else node._addresses
-    if isinstance(node, Nat) and not node.translates:
-        inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
-        for inner in inside:
-            if inner.behind is node:
-                yield from _as_they_are(net, inner)
-
-
-# -- Ready-made internets ---------------------------------------------------------------------------------------------
-
-
-def two_nats(
-    a: str | Behavior | Device,
-    b: str | Behavior | Device,
-    *,
-    seed: int = 0,
-    delay: float = DEFAULT_DELAY,
-    loss: float | LossRule = 0.0,
-    link: Link | None = None,
-) -> Internet:
-    """alice behind a NAT, bob behind another, and a server on the public internet.
-
-    `a` and `b` are names (see `natsim devices`), behaviors or devices.  `delay` is the one-way delay in milliseconds
-    between any two of the three hosts; half of it is on each one's way to the internet.  `loss` is the share of packets
-    that each site's link to the internet loses, or a loss rule (`loss.py`); `link` says what else these two links do:
-    `Link(jitter=5, rate=10)`, say, without a delay.
-
-    >>> net = two_nats("linux", "none")
-    >>> net.alice.address, net.nat_a.address, net.bob.address
-    ('192.168.1.2', '198.51.100.1', '203.0.113.12')
-    """
-    wan = link or Link()
-    if wan.delay:
-        raise ValueError(f"delay= is the delay between any two hosts, from which links get theirs; {wan} has its own")
-    if loss and wan.loss:
-        raise ValueError(f"these links lose packets by loss={loss} or as {wan} says, not both; leave one out")
-    wan = replace(wan, loss=loss or wan.loss)
-    net = Internet(seed)
-    net.host("server", link=Link(delay / 2))
-    for side, name, what in (("a", "alice", a), ("b", "bob", b)):
-        _site(net, side, name, _layers(what), delay / 2, wan)
-    return net
-
-
-def same_nat(what: str | Behavior | Device, *, seed: int = 0, delay: float = DEFAULT_DELAY) -> Internet:
-    """alice and bob behind one and the same NAT, `net.home`, and a server on the public internet.
-
-    Here the delay is on each host's own link, so that alice and bob are `delay` apart too.
-    """
-    layers = _layers(what)
-    if not layers:
-        raise ValueError(f"{what!r} is no NAT, so nobody can be behind it; two_nats() has hosts without one")
-    net = Internet(seed)
-    net.host("server", link=Link(delay / 2))
-    nat: Nat | None = None
-    for behavior in reversed(layers[1:]):
-        nat = net.nat("carrier", behavior, behind=nat, lan="100.64.1.0/24")
-    nat = net.nat("home", layers[0], behind=nat)
-    for name in ("alice", "bob"):
-        net.host(name, behind=nat, link=Link(delay / 2))
-    return net
-
-
-def _site(net: Internet, side: str, name: str, layers: tuple[Behavior, ...], delay: float, wan: Link) -> None:
-    """One peer and the NATs before it; the delay lies on the way from the outermost NAT to the internet."""
-    lan = min(LAN_DELAY, delay / 4) if layers else 0.0
-    wan = replace(wan, delay=delay - lan * len(layers))
-    nat: Nat | None = None
-    for depth, behavior in enumerate(reversed(layers)):
-        innermost = depth == len(layers) - 1
-        nat_name = f"nat_{side}" if innermost else f"carrier_{side}{depth or ''}"
-        inside = None if innermost else f"100.64.{len(net.nats)}.0/24"
-        nat = net.nat(nat_name, behavior, behind=nat, link=Link(lan) if nat else wan, lan=inside)
-    net.host(name, behind=nat, link=Link(lan) if nat else wan)
-
-
-def _layers(what: str | Behavior | Device) -> tuple[Behavior, ...]:
-    if isinstance(what, str):
-        what = find(what)
-    return what.layers if isinstance(what, Device) else (what,)
+    """A node's own addresses, and those inside that it does not translate."""
+    if isinstance(node, Host):
+        yield from node._addresses
+        return
+    yield from node.addresses
+    if node.ipv6 is not None:
+        yield node.ipv6.address
+    inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
+    for inner in inside:
+        if inner.behind is node:
+            yield from (own for own in _as_they_are(net, inner) if is_ipv6(own) or not node.translates)

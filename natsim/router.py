@@ -7,11 +7,11 @@ them into the trace.  Next: `host.py`.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
 from .host import SimHost
-from .icmp_error import NO_HOST, NO_ROUTE, PORT_UNREACHABLE, TIME_EXCEEDED, TOO_LARGE, icmp_error
+from .icmp_error import NO_HOST, NO_ROUTE, PORT_UNREACHABLE, TIME_EXCEEDED, TOO_LARGE, Complaint, icmp_error
 from .multicast import is_multicast
 from .nat.verdict import Verdict
 from .packet import TCP, UDP, Packet
@@ -56,9 +56,10 @@ class Cut:
 class Router:
     """The internet: it knows where every public address is, and no private one."""
 
-    def __init__(self, clock: Scheduler, trace: Trace, name: str, address: str) -> None:
+    def __init__(self, trace: Trace, name: str, address: str, address6: str) -> None:
         self.name = name
         self.address = address
+        self.address6 = address6
         self.routes: dict[str, Pipe] = {}
         self.cuts: list[Cut] = []
         self._trace = trace
@@ -72,17 +73,18 @@ class Router:
         packet.ttl -= 1
         pipe = self.routes.get(packet.dst.address)
         if packet.ttl <= 0:
-            self._end(packet, EXPIRED, icmp_error(self.address, packet, TIME_EXCEEDED))
+            self._end(packet, expired(packet), self._error(packet, TIME_EXCEEDED))
         elif pipe is None:
-            self._end(
-                packet, "NO ROUTE: the internet knows no such address", icmp_error(self.address, packet, NO_ROUTE)
-            )
+            self._end(packet, "NO ROUTE: the internet knows no such address", self._error(packet, NO_ROUTE))
         elif pipe.takes(packet):
             pipe.carry(packet)
         elif not packet.may_be_cut:
-            self._end(packet, too_large(packet), icmp_error(self.address, packet, TOO_LARGE, mtu=pipe.mtu))
+            self._end(packet, too_large(packet), self._error(packet, TOO_LARGE, pipe.mtu))
         else:
             pipe.carry_fragments(packet, self.name)
+
+    def _error(self, packet: Packet, complaint: Complaint, mtu: int | None = None) -> Packet | None:
+        return icmp_error(self.address if packet.version == 4 else self.address6, packet, complaint, mtu=mtu)
 
     def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
         back = self.routes.get(reply.dst.address) if reply else None
@@ -93,7 +95,7 @@ class Router:
 
 
 class NatBox:
-    """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside.
+    """A router with a NAT or firewall in it: one pipe to the outside, one to each node inside.  It is of one family.
 
     `external` is its address outside; inside it is the first address of `lan`.  `reassembles`: whatever passes is put
     together first, for an engine that knows no fragments.  `stack` is the router's own TCP/IP on the LAN, if it runs
@@ -107,7 +109,7 @@ class NatBox:
         name: str,
         engine: Engine,
         external: str,
-        lan: IPv4Network,
+        lan: IPv4Network | IPv6Network,
         reassembles: bool = False,
     ) -> None:
         self.name = name
@@ -138,7 +140,7 @@ class NatBox:
         elif self._is_local(packet.dst.address):
             self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, NO_HOST))
         elif packet.ttl <= 1:
-            self._end(packet, EXPIRED, icmp_error(self.gateway, packet, TIME_EXCEEDED))
+            self._end(packet, expired(packet), icmp_error(self.gateway, packet, TIME_EXCEEDED))
         else:
             packet.ttl -= 1
             verdict = self.engine.outbound(packet, self._clock.now)
@@ -182,7 +184,7 @@ class NatBox:
     def _let_in(self, packet: Packet, verdict: Verdict) -> None:
         """Carry out a verdict on a packet from the world.  Its TTL counts only if it goes further than here."""
         if verdict.packet is not None and packet.ttl <= 1:
-            self._end(packet, EXPIRED, icmp_error(self.external, packet, TIME_EXCEEDED))
+            self._end(packet, expired(packet), icmp_error(self.external, packet, TIME_EXCEEDED))
             return
         if verdict.packet is not None:
             packet.ttl -= 1
@@ -194,7 +196,7 @@ class NatBox:
 
     def _is_local(self, address: str) -> bool:
         if address not in self._in_lan:
-            self._in_lan[address] = IPv4Address(address) in self.lan
+            self._in_lan[address] = ip_address(address) in self.lan
         return self._in_lan[address]
 
     def _end(self, packet: Packet, reason: object, reply: Packet | None) -> None:
@@ -252,7 +254,13 @@ class NatBox:
             pipe.carry_fragments(packet, self.name)
 
 
+def expired(packet: Packet) -> str:
+    """Why a packet goes no further that has passed too many routers."""
+    return EXPIRED if packet.version == 4 else HOP_LIMIT
+
+
 EXPIRED = "TTL: it ran out here (RFC 1812 section 5.3.1)"
+HOP_LIMIT = "HOP LIMIT: it ran out here (RFC 8200 section 3)"
 
 
 def tcp_reset(packet: Packet) -> Packet | None:

@@ -1,8 +1,9 @@
 """The simulated world: an internet built of Python objects, on virtual time.
 
-Builds a `SimHost` for each host, a `NatBox` with an engine for each NAT and one `Router` for everything public, joins
-them by pipes, and gives them a loop.  What they do is in `host.py`, `router.py`, `nat/` and `aio/`.  A router that is
-asked for ports (`nat/port_mapping/`) has a `SimHost` of its own, on which that daemon runs like any program.
+Builds a `SimHost` for each host, a `NatBox` with an engine for each NAT (another for its IPv6, if it has that) and one
+`Router` for everything public, joins them by pipes, and gives them a loop.  What they do is in `host.py`, `router.py`,
+`nat/` and `aio/`.  A router that is asked for ports (`nat/port_mapping/`) has a `SimHost` of its own, on which that
+daemon runs like any program.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from typing import TypeVar
 from .aio.current import current_host
 from .aio.loop import SimLoop
 from .aio.sockets import HostSockets
+from .dual_stack import DualStack
 from .faults import Crash, Fault, Flush, PowerOn, Renumber, Roam
 from .host import SimHost
 from .internet import Host, Internet, Nat, public_addresses
+from .ipv6_site import CORE_ADDRESS as CORE_ADDRESS6
 from .link import Link
 from .nat.behavior import NatBehavior
+from .nat.devices import Behavior
 from .nat.engine import NatEngine
 from .nat.linux import LinuxBehavior, LinuxNat
-from .packet import Packet
+from .packet import Packet, is_ipv6
 from .pipe import Deliver, Pipe, make_pipe
 from .router import Cut, Engine, NatBox, Router
 from .scheduler import Scheduler
@@ -44,14 +48,18 @@ class SimWorld:
         self.clock = Scheduler(net.seed)
         self.trace = Trace(self.clock) if traced else Untraced(self.clock)
         self.loop = SimLoop(self.clock, self._resolve)
-        self.router = Router(self.clock, self.trace, "internet", CORE_ADDRESS)
+        self.router = Router(self.trace, "internet", CORE_ADDRESS, CORE_ADDRESS6)
         self.boxes: dict[str, NatBox] = {}
+        #: What the same routers are in IPv6, those that have it.
+        self.boxes6: dict[str, NatBox] = {}
         self.hosts: dict[str, SimHost] = {}
         self._contexts: dict[str, contextvars.Context] = {}
         #: Held here because a loop holds its tasks only weakly; in the order of their start.
         self._tasks: list[asyncio.Task[object]] = []
         #: The port mapping daemons of those NATs that have one.
         self._daemons: dict[str, asyncio.Task[None]] = {}
+        #: The pipe down to each node.
+        self._ways: dict[str, Pipe] = {}
         #: Which nodes are cut off from which, and how.
         self._cuts: list[tuple[str, str, str]] = []
 
@@ -81,11 +89,31 @@ class SimWorld:
 
     def _build_nat(self, nat: Nat) -> None:
         reassembles = isinstance(nat.behavior, LinuxBehavior)  # nf_defrag_ipv4, which conntrack brings with it
-        box = NatBox(self.trace, self.clock, nat.name, self._engine(nat), nat.address, nat.lan, reassembles)
+        engine = self._engine(nat.behavior, nat.addresses, f"nat {nat.name}")
+        box = NatBox(self.trace, self.clock, nat.name, engine, nat.address, nat.lan, reassembles)
         self.boxes[nat.name] = box
-        box.outside = self._join(nat.name, nat.addresses, nat.behind, nat.link, box.receive_outside)
+        six = self._build_ipv6(nat)
+        own = (*nat.addresses, six.external) if six is not None else nat.addresses
+        box.outside = self._join(nat.name, own, nat.behind, nat.link, self._case(nat).receive_outside)
+        if six is not None:
+            six.outside = box.outside
         if nat.behavior.port_mapping:
             self._start_port_mapping(nat)
+
+    def _build_ipv6(self, nat: Nat) -> NatBox | None:
+        side = nat.ipv6
+        if side is None:
+            return None
+        reassembles = isinstance(side.firewall, LinuxBehavior)
+        engine = self._engine(side.firewall, (side.address,), f"nat {nat.name} ipv6")
+        box = NatBox(self.trace, self.clock, nat.name, engine, side.address, side.lan, reassembles)
+        self.boxes6[nat.name] = box
+        return box
+
+    def _case(self, nat: Nat) -> NatBox | DualStack:
+        """Where the wires of a router end."""
+        box, six = self.boxes[nat.name], self.boxes6.get(nat.name)
+        return box if six is None else DualStack(box, six)
 
     def _start_port_mapping(self, nat: Nat) -> None:
         """Give a router TCP/IP of its own, and run the port mapping daemon on it."""
@@ -101,11 +129,11 @@ class SimWorld:
         context = self._context(box.stack, background=True)
         self._daemons[nat.name] = self.loop.create_task(daemon, name=f"{nat.name}: port mapping", context=context)
 
-    def _engine(self, nat: Nat) -> Engine:
-        chance = self.clock.random(f"nat {nat.name}")
-        if isinstance(nat.behavior, LinuxBehavior):
-            return LinuxNat(nat.behavior, nat.address, chance)
-        return NatEngine(nat.behavior, list(nat.addresses), chance)
+    def _engine(self, behavior: Behavior, addresses: tuple[str, ...], stream: str) -> Engine:
+        chance = self.clock.random(stream)
+        if isinstance(behavior, LinuxBehavior):
+            return LinuxNat(behavior, addresses[0], chance)
+        return NatEngine(behavior, list(addresses), chance)
 
     def _build_host(self, host: Host) -> None:
         sim = SimHost(self.clock, self.trace, host.name, *host._addresses)
@@ -128,14 +156,15 @@ class SimWorld:
 
     def _join(self, name: str, addresses: Iterable[str], behind: Nat | None, link: Link, arrive: Deliver) -> Pipe:
         """Connect a node to the internet or to the NAT before it; returns its pipe upwards."""
-        if behind is None:
-            self.router.routes |= dict.fromkeys(addresses, self._pipe("internet", name, link, arrive))
-            return self._pipe(name, "internet", link, self.router.receive)
-        box = self.boxes[behind.name]
-        box.inside |= dict.fromkeys(addresses, self._pipe(behind.name, name, link, arrive))
-        if not behind.translates:  # what is inside a firewall is known by the same addresses above it
-            self._join(behind.name, addresses, behind.behind, behind.link, box.receive_outside)
-        return self._pipe(name, behind.name, link, box.receive_inside)
+        above = "internet" if behind is None else behind.name
+        self._ways[name] = self._pipe(above, name, link, arrive)
+        for address in addresses:
+            way = self._ways[name]
+            for router, routes in self._routers_of(address, behind):
+                routes[address] = way
+                way = self._ways.get(router, way)
+        receive = self.router.receive if behind is None else self._case(behind).receive_inside
+        return self._pipe(name, above, link, receive)
 
     def _pipe(self, start: str, end: str, link: Link, deliver: Deliver) -> Pipe:
         return make_pipe(self.clock, self.trace, f"{start}>{end}", link, deliver)
@@ -190,7 +219,8 @@ class SimWorld:
 
     def reboot(self, nat: Nat) -> None:
         """A NAT loses all that it knew; its port mapping daemon starts anew, and so does its epoch."""
-        self.boxes[nat.name].engine.reboot()
+        for box in self._boxes(nat.name):
+            box.engine.reboot()
         self.trace.rows.emptied(nat.name)
         self._restart_port_mapping(nat)
 
@@ -205,7 +235,8 @@ class SimWorld:
         """Let a fault happen, at once."""
         match fault:
             case Flush(name):
-                self.boxes[name].engine.flush()
+                for box in self._boxes(name):
+                    box.engine.flush()
                 self.trace.rows.emptied(name)
             case Renumber(name, old, new):
                 self._renumber(self.net.nats[name], old, new)
@@ -223,7 +254,7 @@ class SimWorld:
         box.external = new
         box.engine.renumber(new)
         self.trace.rows.emptied(nat.name)
-        for routes in self._routes_to(nat.behind):
+        for _, routes in self._routers_of(old, nat.behind):
             routes[new] = routes.pop(old)
         self._aim(self._cuts)
         self._restart_port_mapping(nat)
@@ -241,8 +272,8 @@ class SimWorld:
         self._contexts[host.name] = self._context(sim)
 
     def _roam(self, host: Host, sim: SimHost, roam: Roam) -> None:
-        for routes in self._routes_to(host.behind):
-            for address in roam.old:
+        for address in roam.old:
+            for _, routes in self._routers_of(address, host.behind):
                 del routes[address]
         host.behind = self.net.nats[roam.behind] if roam.behind is not None else None
         host._addresses = sim.addresses = roam.new
@@ -255,11 +286,18 @@ class SimWorld:
             raise RuntimeError(f"{name} has crashed: power it on first" if on else f"{name} is on: it has not crashed")
         return sim
 
-    def _routes_to(self, behind: Nat | None) -> Iterator[dict[str, Pipe]]:
-        """Where the addresses of a node behind that NAT are known: up to the first router that translates them."""
+    def _boxes(self, name: str) -> list[NatBox]:
+        """What a router is in IPv4, and in IPv6 if it has that."""
+        return [boxes[name] for boxes in (self.boxes, self.boxes6) if name in boxes]
+
+    def _routers_of(self, address: str, behind: Nat | None) -> Iterator[tuple[str, dict[str, Pipe]]]:
+        """Which routers know the address of a node behind that NAT: up to the first that translates it.
+
+        Each with its routes; what is inside a firewall is known by the same address above it.
+        """
         while behind is not None:
-            yield self.boxes[behind.name].inside
-            if behind.translates:
+            yield behind.name, (self.boxes6 if is_ipv6(address) else self.boxes)[behind.name].inside
+            if behind.translates and not is_ipv6(address):
                 return
             behind = behind.behind
-        yield self.router.routes
+        yield "internet", self.router.routes

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import punchkit
-from natsim.internet import DEFAULT_DELAY, Internet, two_nats
+from natsim.internet import DEFAULT_DELAY, Internet
+from natsim.ready_made import two_nats
 from natsim.run import Run
 from punchkit.link import Link
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from natsim.cli.attempt import attempt
-from natsim.internet import two_nats
 from natsim.matrix import Cell, pairs
 from natsim.nat.devices import DEVICES, find
 from natsim.nat.predict import predict
 from natsim.packet import TCP, UDP
+from natsim.ready_made import two_nats
 from natsim.sweep import sweep
 
 TRANSPORTS = {"auto": (TCP, UDP), TCP: (TCP,), UDP: (UDP,)}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from natsim.internet import two_nats
 from natsim.packet import UDP
+from natsim.ready_made import two_nats
 from natsim.scheduler import MILLISECOND, SECOND
 from natsim.trace import SENT
 from natsim.verify.check import Check

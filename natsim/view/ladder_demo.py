@@ -12,7 +12,7 @@ import asyncio
 import random
 import socket
 
-from ..internet import two_nats
+from ..ready_made import two_nats
 from ..run import Run
 
 PORT = 7711
