@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .trace import Trace
     from .view.ladder import Ladder
     from .view.player import Player
+    from .view.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Run:
         from .view.player import Player
 
         return Player.of(self)
+
+    def tables(self, when: float | None = None) -> Tables:
+        """Every NAT's table at `when`, in seconds of the world's clock; None is the end.  `NoTrace` without a trace."""
+        from .view.columns import Columns
+        from .view.tables import Tables
+
+        moment = self.duration if when is None else when
+        return Tables(self._needs_trace("table"), Columns(self.net), moment)
 
     def mermaid(self, limit: int = 150) -> str:
         """The run as a Mermaid sequence diagram, for Markdown: one arrow for each hop, with the addresses that it has.

@@ -15,6 +15,7 @@ from functools import partial
 import punchkit
 from natsim.internet import Internet
 from natsim.packet import TCP
+from natsim.run import Run
 from punchkit import stun
 from punchkit.errors import PunchkitError
 from punchkit.punch_udp import SESSION_SIZE, UdpPunch, drive
@@ -42,16 +43,21 @@ class Attempt:
 
 def attempt(net: Internet, transport: str, world: str = "sim") -> Attempt:
     """Let `net.alice` and `net.bob` try to meet over "tcp" or "udp"."""
-    story = partial(_over_tcp if transport == TCP else _over_udp, net)
+    return experiment(net, transport, world=world)[0]
+
+
+def experiment(net: Internet, transport: str, skew: float | None = None, world: str = "sim") -> tuple[Attempt, Run]:
+    """The same, with the run itself.  `skew` is how much later bob starts, in seconds (None: a bit, at random)."""
+    story = partial(_over_tcp if transport == TCP else _over_udp, net, skew)
     run = net.run(story, world)
     direct, said = run.result
-    return Attempt(direct, run.why() if run.trace is not None else said)
+    return Attempt(direct, run.why() if run.trace is not None else said), run
 
 
 # -- TCP -------------------------------------------------------------------------------------------------------------
 
 
-async def _over_tcp(net: Internet) -> tuple[bool, str]:
+async def _over_tcp(net: Internet, skew: float | None) -> tuple[bool, str]:
     """Connect, relayed at once, and wait until the search for a direct path is over on both sides."""
     server = punchkit.Server()
     serving = net.server.start(server.run(), "server")
@@ -59,7 +65,7 @@ async def _over_tcp(net: Internet) -> tuple[bool, str]:
     calls = []
     for host in (net.alice, net.bob):
         calls.append(host.start(punchkit.connect(CODE, server=net.server.address), f"{host.name} connects"))
-        await asyncio.sleep(random.uniform(0, MOST_SKEW))
+        await asyncio.sleep(random.uniform(0, MOST_SKEW) if skew is None else skew)
     async with await calls[0] as alice, await calls[1] as bob:
         await alice.write(b"hello")
         await asyncio.gather(alice.settled(), bob.settled())
@@ -74,7 +80,7 @@ async def _over_tcp(net: Internet) -> tuple[bool, str]:
 # -- UDP -------------------------------------------------------------------------------------------------------------
 
 
-async def _over_udp(net: Internet) -> tuple[bool, str]:
+async def _over_udp(net: Internet, skew: float | None) -> tuple[bool, str]:
     """Learn the outside addresses, tell them to the peers, and punch from both sides at once."""
     ready = asyncio.Event()
     net.server.start(stun_server(ready), "stun server")
@@ -83,7 +89,7 @@ async def _over_udp(net: Internet) -> tuple[bool, str]:
     try:
         asking = [host.start(ask(end, net.server.address)) for host, end in ((net.alice, alice), (net.bob, bob))]
         seen_alice, seen_bob = await asyncio.gather(*asking)
-        found = await punch(net, alice, bob, seen_alice, seen_bob)
+        found = await punch(net, alice, bob, seen_alice, seen_bob, skew or 0.0)
     except PunchkitError as exc:
         return False, f"relayed: not even the server is reached over UDP ({exc})"
     finally:
@@ -95,20 +101,25 @@ async def _over_udp(net: Internet) -> tuple[bool, str]:
 
 
 async def punch(
-    net: Internet, alice: DatagramClient, bob: DatagramClient, to_alice: Address, to_bob: Address
+    net: Internet,
+    alice: DatagramClient,
+    bob: DatagramClient,
+    to_alice: Address,
+    to_bob: Address,
+    skew: float = 0.0,
 ) -> Address | None:
-    """One round from both sides at once, towards these addresses; where alice found bob, if he has found her, too."""
+    """One round from both sides, towards these addresses; where alice found bob, if he has found her, too."""
     key, session = b"a secret of the two", random.randbytes(SESSION_SIZE)
 
     async def one(role: str, client: DatagramClient, target: Address) -> Address | None:
         now = asyncio.get_running_loop().time()
         return await drive(UdpPunch(role, session, key, [target], now), client)
 
-    rounds = (
-        net.alice.start(one(LEADER, alice, to_bob), "alice punches"),
-        net.bob.start(one(FOLLOWER, bob, to_alice), "bob punches"),
-    )
-    by_alice, by_bob = [await side for side in rounds]
+    first = net.alice.start(one(LEADER, alice, to_bob), "alice punches")
+    if skew:
+        await asyncio.sleep(skew)
+    second = net.bob.start(one(FOLLOWER, bob, to_alice), "bob punches")
+    by_alice, by_bob = await first, await second
     return by_alice if by_bob is not None else None
 
 
