@@ -18,11 +18,13 @@ from typing import Any, Protocol
 
 import ipywidgets as widgets
 
-from ..internet import Internet, two_nats
+from ..internet import Internet
 from ..nat.predict import predict
+from ..ready_made import two_nats
 from ..run import Run
 from .knobs import KNOBS, LINUX, NO_NAT, OLD_NAMES, RFC_NAT, Setting, presets
 from .ladder import Ladder
+from .own_keys import KeepsItsKeys
 from .palette import DIRECT, RELAYED
 from .svg import element, escape
 from .tables import deciding_rows
@@ -99,7 +101,7 @@ class KnobPanel(widgets.VBox):  # type: ignore[misc]
         return made
 
 
-class NatBench(widgets.VBox):  # type: ignore[misc]
+class NatBench(KeepsItsKeys, widgets.VBox):  # type: ignore[misc]
     """Two NATs, a prediction, an experiment, and the answer."""
 
     def __init__(self, experiment: Experiment, a: str = "linux", b: str = "linux", seed: int = 1) -> None:
