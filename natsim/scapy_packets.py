@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def to_scapy(packet: Packet) -> Any:
-    """One packet as scapy's `IP` and what is inside, with its lengths and checksums.
+    """One packet as scapy's `IP` or `IPv6` and what is inside, with its lengths and checksums.
 
     Raises ImportError where scapy is not installed, ValueError for a packet that has no such form (`packet_bytes.py`).
     """
-    return _ip()(to_bytes(packet))
+    return _layers()[packet.version](to_bytes(packet))
 
 
 def scapy_packets(net: Internet, trace: Iterable[Entry]) -> list[Any]:
     """Every sighting of a run: `time` in seconds, `sniffed_on` the interface, `comment` the reasons.  As `to_scapy`."""
-    ip = _ip()
+    layers = _layers()
     result = []
     for sighting in sightings(net, trace):
-        packet = ip(sighting.octets)
+        packet = layers[sighting.packet.version](sighting.octets)
         packet.time = seconds(sighting.when)
         packet.sniffed_on = sighting.interface
         if sighting.comments:
@@ -43,9 +43,11 @@ def scapy_packets(net: Internet, trace: Iterable[Entry]) -> list[Any]:
     return result
 
 
-def _ip() -> Any:
+def _layers() -> dict[int, Any]:
+    """Scapy's layers, by the version of IP."""
     try:
         from scapy.layers.inet import IP
+        from scapy.layers.inet6 import IPv6
     except ImportError as exc:
         raise ImportError("scapy is not installed; install it with: pip install scapy (make lab has it)") from exc
-    return IP
+    return {4: IP, 6: IPv6}

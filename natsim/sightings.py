@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
 
 from .multicast import is_multicast
@@ -77,7 +76,7 @@ class _Places:
 
     def __init__(self, net: Internet) -> None:
         self._nats = net.nats
-        self._is_on_lan = cache(lambda nat, address: IPv4Address(address) in net.nats[nat].lan)
+        self._is_on_lan = cache(lambda nat, address: net.nats[nat].has_inside(address))
 
     def exit(self, node: str, packet: Packet) -> _Place:
         """Where it leaves: a NAT sends inside what is for its LAN."""

@@ -296,7 +296,7 @@ ERROR = error_about(DATAGRAM, "2.2.2.2")
     ("octets", "words"),
     [
         (b"", "at least 20 bytes"),
-        (edited(DATAGRAM, 0, b"\x65"), "IP version 6"),
+        (edited(DATAGRAM, 0, b"\x75"), "IP version 7"),
         (edited(DATAGRAM, 0, b"\x44"), "header of 16 bytes"),
         (edited(DATAGRAM, 0, b"\x4f"), "header of 60 bytes"),
         (edited(DATAGRAM, 9, b"\x2f"), "protocol 47"),
@@ -312,7 +312,7 @@ ERROR = error_about(DATAGRAM, "2.2.2.2")
         (edited(SEGMENT, 41, b"\0"), "TCP option 2 has the length 0"),
         (edited(SEGMENT, 41, b"\x09"), "TCP option 2 has the length 9"),
         (edited(SEGMENT, 44, b"\1\1\1\3"), "TCP option 3 has the length 0, and 1 bytes"),
-        (edited(ERROR, 28, b"\x65"), "IP version 6"),
+        (edited(ERROR, 28, b"\x75"), "IP version 7"),
         (edited(ERROR, 28, b"\x46"), "what an ICMP error quotes"),
         (with_right_checksums(to_bytes(ERROR)[:2] + b"\0\x20" + to_bytes(ERROR)[4:32]), "an IP header"),
     ],
