@@ -189,9 +189,9 @@ class SimWorld:
         """A host has the address that its description says."""
         return host._address
 
-    def _resolve(self, name: str) -> str | None:
+    def _resolve(self, name: str) -> tuple[str, ...]:
         host = self.net.hosts.get(name)
-        return self.address_of(host) if host else None
+        return host._addresses if host else ()
 
     # -- Faults ------------------------------------------------------------------------------------------------------
 

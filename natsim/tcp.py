@@ -194,6 +194,10 @@ class TcpConnection:
             self._send_ack()
         return data
 
+    def peek(self, limit: int) -> bytes:
+        """The same octets, which stay."""
+        return self.rcv.peek(limit)
+
     def shutdown(self, now: int) -> None:
         """Half-close: a FIN follows the queued data (RFC 9293 section 3.10.4)."""
         if self.snd.fin_queued or self.closed:
@@ -304,6 +308,8 @@ class TcpConnection:
             self._enter_closed()
         elif self.state is State.SYN_RECEIVED and not self.passive:
             self._fail(errno.ECONNREFUSED)
+        elif self.state is State.CLOSE_WAIT:  # as Linux: the peer had finished before, and does not want our answer
+            self._fail(errno.EPIPE)
         else:
             self._fail(errno.ECONNRESET)
 

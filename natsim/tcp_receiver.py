@@ -69,6 +69,9 @@ class Receiver:
         del self._received[:limit]
         return data
 
+    def peek(self, limit: int) -> bytes:
+        return bytes(self._received[:limit])
+
     # --- a segment arrives ----------------------------------------------------------------------------------------
 
     def is_acceptable(self, packet: Packet) -> bool:

@@ -16,17 +16,17 @@ import asyncio
 import contextvars
 import math
 import selectors
-import socket
 import time
 import weakref
 from asyncio import selector_events
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ..host import ANY, SimHost
+from ..host import SimHost
 from ..scheduler import Scheduler, nanoseconds, seconds
 from .current import current_host
-from .sockets import HostSockets, SimSocket, numeric
+from .names import Names, Resolve
+from .sockets import HostSockets, SimSocket
 
 
 class Deadlock(RuntimeError):
@@ -155,7 +155,7 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
     #: Real sockets cannot live here (`current.py`).
     is_virtual = True
 
-    def __init__(self, clock: Scheduler, resolve: Callable[[str], str | None]) -> None:
+    def __init__(self, clock: Scheduler, resolve: Resolve) -> None:
         self.clock = clock
         self._resolve = resolve
         self.selector = SimSelector(clock)
@@ -222,25 +222,15 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:
         """Numeric addresses, and the names of the hosts in this internet."""
-        if family not in (socket.AF_UNSPEC, socket.AF_INET):
-            raise socket.gaierror(socket.EAI_FAMILY, "this simulated internet speaks IPv4 only")
-        name = host.decode() if isinstance(host, bytes) else host
-        if not name:
-            name = ANY if flags & socket.AI_PASSIVE else "127.0.0.1"
-        address = numeric(self._resolve, name)
-        try:
-            number = int(port or 0)
-        except ValueError:
-            raise socket.gaierror(socket.EAI_SERVICE, f"a port is a number here, not {port!r}") from None
-        kinds = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
-        return [
-            (socket.AF_INET, kind, proto or its_proto, "", (address, number))
-            for kind, its_proto in kinds.items()
-            if type in (0, kind) and proto in (0, its_proto)
-        ]
+        return self._names().getaddrinfo(host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
-        return str(sockaddr[0]), str(sockaddr[1])
+        return self._names().getnameinfo(sockaddr, flags)
+
+    def _names(self) -> Names:
+        """As the current host knows them; the story itself is on none."""
+        here = _here(None)
+        return here.names if here is not None else Names(self._resolve)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Run the function here and now: a thread would live in real time while the world's clock runs away."""

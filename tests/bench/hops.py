@@ -17,7 +17,7 @@ import simpy
 from comparing import Way, compare
 
 import natsim
-from natsim.host import Binding
+from natsim.host_ports import Binding
 from natsim.nat.behavior import NatBehavior
 from natsim.nat.engine import NatEngine
 from natsim.packet import UDP, Endpoint, Packet
@@ -98,7 +98,7 @@ def natsim_hops(traced: bool) -> int:
     bob = Counter()
     with SimWorld(natsim.two_nats(NAT, NAT), traced=traced) as world:
         clock, send = world.clock, world.hosts["alice"].send
-        world.hosts["bob"].bind(Binding(UDP, BOB, bob))
+        world.hosts["bob"].ports.bind(Binding(UDP, BOB, bob))
         world.hosts["bob"].send(Packet(UDP, BOB, ALICE_OUTSIDE))  # it opens the way, and goes no further than nat_a
 
         def depart(left: int) -> None:

@@ -147,7 +147,8 @@ def test_names_and_addresses() -> None:
         ends = [(await found(name, None))[0][4] for name in ("localhost", None, "")]
         assert ends == [("127.0.0.1", 0)] * 3
         assert (await found(None, 80, flags=socket.AI_PASSIVE))[0][4] == ("0.0.0.0", 80)
-        for wrong, options in (("carol", {}), ("::1", {}), ("server", {"family": socket.AF_INET6})):
+        assert [entry[4] for entry in await found("::1", 80, type=socket.SOCK_STREAM)] == [("::1", 80, 0, 0)]
+        for wrong, options in (("carol", {}), ("server", {"family": socket.AF_INET6}), (None, {"family": 1})):
             with pytest.raises(socket.gaierror):
                 await found(wrong, 80, **options)
         with pytest.raises(socket.gaierror, match="a port is a number"):
