@@ -44,8 +44,15 @@ class Pipe:
     def carry_fragments(self, packet: Packet, node: str) -> None:
         """Take a packet that is too large, after `node` has cut it: its fragments, in order (RFC 4787 REQ-13a)."""
         assert self.mtu is not None
-        pieces = fragments_of(packet, self.mtu)
-        self._trace.fragmented(node, packet, pieces, DF_CLEAR)
+        self._carry_pieces(packet, node, self.mtu, DF_CLEAR if packet.version == 4 else BY_ITS_SENDER)
+
+    def carry_again(self, packet: Packet, node: str, largest: int) -> None:
+        """Take a packet of IPv6 that has come to `node` in fragments of at most that size, and was put together."""
+        self._carry_pieces(packet, node, largest, AGAIN)
+
+    def _carry_pieces(self, packet: Packet, node: str, mtu: int, reason: str) -> None:
+        pieces = fragments_of(packet, mtu)
+        self._trace.fragmented(node, packet, pieces, reason)
         for piece in pieces:
             self.carry(piece)
 
@@ -97,6 +104,10 @@ class QueueFull:
 LOST = "LOST: this link loses packets"
 TWICE = "DUPLICATED: this link makes two of some packets"
 DF_CLEAR = "FRAGMENTED: larger than the MTU of the next link, and DF is not set (RFC 791 section 3.2, RFC 4787 REQ-13a)"
+BY_ITS_SENDER = (
+    "FRAGMENTED: larger than the MTU of the next link, and of IPv6, so cut by its sender (RFC 8200 section 4.5)"
+)
+AGAIN = "FRAGMENTED: as it came, after conntrack had put it together (Linux, ip6_fragment)"
 DF_SET = "TOO LARGE: for the MTU of the next link, and DF forbids to cut it (RFC 1191 section 4, RFC 4787 REQ-13)"
 TOO_BIG = "TOO LARGE: for the MTU of the next link, and only its sender may cut a packet of IPv6 (RFC 8200 section 4.5)"
 

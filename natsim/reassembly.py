@@ -76,6 +76,8 @@ class Reassembly:
         self._node = node
         #: Oldest first, as every dict is: that one goes first if there are too many.
         self._datagrams: dict[DatagramId, Datagram] = {}
+        #: While a datagram is delivered, its number, and the size of its largest fragment.
+        self._delivers: tuple[int, int] | None = None
 
     def receive(self, piece: Packet, deliver: Callable[[Packet], None]) -> None:
         """A fragment has come; if it was the last one missing, `deliver` the whole."""
@@ -88,11 +90,17 @@ class Reassembly:
             self._trace.add(self._node, DROPPED, piece, CONTRADICTION)
             self._give_up(key, CONTRADICTION)
             return
-        self._trace.add(self._node, HELD, piece, WAITS)
+        self._trace.add(self._node, HELD, piece, WAITS[piece.version])
         whole = datagram.whole()
         if whole is not None:
             del self._datagrams[key]
+            self._delivers = whole.uid, max(part.size for part in datagram.pieces.values())
             deliver(whole)
+            self._delivers = None
+
+    def largest_part_of(self, packet: Packet) -> int | None:
+        """The size of the largest fragment in which the packet came that is being delivered; None for another one."""
+        return self._delivers[1] if self._delivers is not None and self._delivers[0] == packet.uid else None
 
     def _begin(self, key: DatagramId, lifetime: int) -> Datagram:
         if len(self._datagrams) == DATAGRAMS:
@@ -111,7 +119,10 @@ class Reassembly:
             self._trace.add(self._node, DROPPED, piece, reason)
 
 
-WAITS = "REASSEMBLY: a part of a datagram, to be put together with the others (RFC 791 section 3.2)"
+WAITS = {
+    4: "REASSEMBLY: a part of a datagram, to be put together with the others (RFC 791 section 3.2)",
+    6: "REASSEMBLY: a part of a datagram, to be put together with the others (RFC 8200 section 4.5)",
+}
 TWICE = "REASSEMBLY: this part of the datagram is here already"
 CONTRADICTION = "REASSEMBLY: parts of one datagram overlap, or reach beyond its end; all of them are thrown away"
 TOO_MANY = "REASSEMBLY: too many datagrams wait for their other parts, and this one for longest"

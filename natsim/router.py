@@ -123,6 +123,7 @@ class NatBox:
         self._trace = trace
         self._clock = clock
         self._reassembly = Reassembly(clock, trace, name) if reassembles else None
+        self._is_ipv6 = lan.version == 6
         self._in_lan: dict[str, bool] = {}
 
     def receive_inside(self, packet: Packet) -> None:
@@ -235,7 +236,9 @@ class NatBox:
     def _may_go(self, packet: Packet, translated: Packet) -> bool:
         """False for one that is too large to go on and must not be cut; its sender hears of it (RFC 4787 REQ-13)."""
         pipe = self._pipe_to(translated) if not packet.may_be_cut else None
-        if pipe is None or pipe.takes(translated):
+        if pipe is None or pipe.mtu is None or pipe.takes(translated):
+            return True
+        if (largest := self._largest_part_of(packet)) is not None and largest <= pipe.mtu:
             return True
         speaker = self.gateway if packet.src.address in self.inside else self.external
         self._end(packet, too_large(packet), icmp_error(speaker, packet, TOO_LARGE, mtu=pipe.mtu))
@@ -248,10 +251,19 @@ class NatBox:
         pipe = self._pipe_to(packet)
         if pipe is None:
             return
-        if pipe.takes(packet):
+        if (largest := self._largest_part_of(packet)) is not None:
+            pipe.carry_again(packet, self.name, largest)
+        elif pipe.takes(packet):
             pipe.carry(packet)
         else:
             pipe.carry_fragments(packet, self.name)
+
+    def _largest_part_of(self, packet: Packet) -> int | None:
+        """The size of the largest fragment in which a packet of IPv6 came that this router itself has put together.
+
+        Such a packet it may cut, as far as that is how it came.
+        """
+        return self._reassembly.largest_part_of(packet) if self._reassembly is not None and self._is_ipv6 else None
 
 
 def expired(packet: Packet) -> str:

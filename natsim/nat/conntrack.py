@@ -21,8 +21,8 @@ from .conntrack_tracking import Fate, TcpTracking
 from .linux_behavior import LinuxTimeouts
 from .table_row import TableRow
 
-#: ICMP messages that ask, and the answer to each (RFC 792): echo, timestamp.
-QUERIES = {8: 0, 13: 14}
+#: ICMP messages that ask, and the answer to each, by the version of IP: echo and timestamp (RFC 792), echo (RFC 4443).
+QUERIES = {4: {8: 0, 13: 14}, 6: {128: 129}}
 
 #: A UDP flow counts as a stream if it still has something to say so long after its first packet.
 STREAM_AFTER = 2 * SECOND
@@ -85,7 +85,7 @@ def may_begin(packet: Packet) -> bool:
     """Can this packet be the first of a flow?  If not, and it belongs to none, it is invalid."""
     if packet.protocol == TCP:
         return kind_of(packet) in NEXT[ORIGINAL][TcpState.NONE]
-    return packet.protocol != ICMP or (packet.icmp is not None and packet.icmp[0] in QUERIES)
+    return packet.protocol != ICMP or (packet.icmp is not None and packet.icmp[0] in QUERIES[packet.version])
 
 
 class Conntrack:

@@ -237,18 +237,24 @@ class NatEngine:
         quoted = error.quoted
         assert quoted is not None
         mapping = self._existing_mapping(quoted.protocol, quoted.dst, quoted.src, now)
-        verdict = translate_error(error, mapping, self.addresses[0] if self.behavior.translate else None)
+        verdict = translate_error(error, mapping, self.addresses[0] if self.behavior.translate else error.src.address)
         if verdict.packet is not None and error.dst.address in self.addresses:
             error = verdict.packet
             return translate_error(error, self._mapping_of_error_from_outside(error, now), None)
         return verdict
 
     def _mapping_of_error_from_outside(self, error: Packet, now: int) -> Mapping | None:
-        """An ICMP error from outside quotes a packet as it left the NAT."""
+        """An ICMP error from outside quotes a packet as it left the NAT.
+
+        A firewall lets it in if it would let in whom that packet was for (RFC 6092 REC-18 and REC-36).
+        """
         quoted = error.quoted
         assert quoted is not None
         scope = ask_scope(self.behavior.of(quoted.protocol), "mapping", quoted.dst)
-        return self.rows.outside(quoted.protocol, quoted.src, scope, now)
+        mapping = self.rows.outside(quoted.protocol, quoted.src, scope, now)
+        if mapping is None or self.behavior.translate or self._may_enter(mapping, quoted.dst, now):
+            return mapping
+        return None
 
     # -- Timers ----------------------------------------------------------------------------------------------------
 

@@ -240,9 +240,10 @@ class LinuxNat:
         if packet.protocol == UDP:
             return icmp_error(packet.dst.address, packet, PORT_UNREACHABLE)
         kind = packet.icmp[0] if packet.icmp is not None else None
-        if kind not in QUERIES:
+        queries = QUERIES[packet.version]
+        if kind not in queries:
             return None
-        return Packet(ICMP, packet.dst, packet.src, packet.payload, icmp=(QUERIES[kind], 0), cause=packet.uid)
+        return Packet(ICMP, packet.dst, packet.src, packet.payload, icmp=(queries[kind], 0), cause=packet.uid)
 
     # -- ICMP errors -------------------------------------------------------------------------------------------------
 

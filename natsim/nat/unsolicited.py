@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..icmp_error import PORT_UNREACHABLE
+from ..icmp_error import PORT_UNREACHABLE, PROHIBITED, Complaint
 from ..packet import ACK, ICMP, RST, Endpoint, Packet
 
 #: RFC 5382 REQ-4: no answer to an unsolicited SYN within so many seconds.
@@ -48,10 +48,17 @@ def refuse_syn(syn: Packet) -> Packet:
 
 def unreachable_syn(syn: Packet) -> Packet:
     """ICMP port unreachable (type 3 code 3, in ICMPv6 type 1 code 4), which a connecting socket takes for a refusal."""
-    kind = PORT_UNREACHABLE.kind(syn.version)
-    return Packet(ICMP, Endpoint(syn.dst.address, 0), syn.src, icmp=kind, quoted=syn, cause=syn.uid)
+    return _complaint(syn, PORT_UNREACHABLE)
 
 
 def hold_syn(syn: Packet) -> Later:
-    """What RFC 5382 REQ-4 asks for: silence for six seconds, then ICMP port unreachable."""
-    return Later(HOLD_SECONDS, unreachable_syn(syn))
+    """What RFC 5382 REQ-4 asks for: silence for six seconds, then ICMP port unreachable.
+
+    A firewall of IPv6 says then that it is administratively prohibited, type 1 code 1 (RFC 6092 REC-34).
+    """
+    return Later(HOLD_SECONDS, _complaint(syn, PROHIBITED if syn.version == 6 else PORT_UNREACHABLE))
+
+
+def _complaint(syn: Packet, complaint: Complaint) -> Packet:
+    kind = complaint.kind(syn.version)
+    return Packet(ICMP, Endpoint(syn.dst.address, 0), syn.src, icmp=kind, quoted=syn, cause=syn.uid)
