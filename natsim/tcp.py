@@ -102,6 +102,7 @@ class TcpConnection:
         self._opened_at = 0
         self._syn_at: int | None = None  # the SYN is due again
         self._end_at: int | None = None  # end of TIME-WAIT, or of an orphan's FIN-WAIT-2
+        self._soft_error: int | None = None  # what an ICMP error has said since the last ACK
         self._challenges = ChallengeLimit()
 
     def __repr__(self) -> str:
@@ -288,9 +289,13 @@ class TcpConnection:
             else:
                 self._challenge(packet, now)
             return
-        # Fourth, SYN.  An honest peer that has forgotten us answers the challenge with a RST (RFC 5961 section 4).
+        # Fourth, SYN.  An honest peer that has forgotten us answers the challenge with a RST (RFC 5961 section 4); one
+        # that calls anew before its first call was through finds us listening again.
         if packet.flags & SYN:
-            self._challenge(packet, now)
+            if self.state is State.SYN_RECEIVED and self.passive:
+                self._enter_closed()
+            else:
+                self._challenge(packet, now)
             return
         # Fifth, ACK.
         if not packet.flags & ACK or not self._take_ack(packet, now):
@@ -325,6 +330,7 @@ class TcpConnection:
             return False
         else:
             self.snd.take_ack(packet, now)
+        self._soft_error = None
         self.snd.update_window(packet)
         if self.snd.fin_acknowledged:
             self._move_on(OUR_FIN_IS_ACKNOWLEDGED, now)
@@ -345,13 +351,15 @@ class TcpConnection:
     def icmp_in(self, icmp_type: int, icmp_code: int, now: int) -> None:
         """An ICMP error about a segment of ours has arrived (RFC 9293 section 3.9.2.2).
 
-        It ends an attempt to connect, as in Linux.  A connection that has been established ignores it: anyone can
-        send one, and a path that fails may recover (RFC 5461).
+        It ends an attempt to connect, as in Linux.  A connection that has been established goes on: anyone can send
+        one, and a path that fails may recover (RFC 5461).  It only remembers, to say so if the path does not.
         """
         errors = ICMPV6_ERRORS if is_ipv6(self.local.address) else ICMP_ERRORS
         error = errors.get((icmp_type, icmp_code))
         if error is not None and self.state in HANDSHAKE and not self.passive:
             self._fail(error)
+        elif error is not None and not self.closed:
+            self._soft_error = error
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -420,28 +428,32 @@ class TcpConnection:
         """When `on_timer` wants to be called; None: only if something else happens before."""
         if self.state is State.CLOSED:
             return None
-        return min((deadline for deadline, _ in self._timers() if deadline is not None), default=None)
+        return min((deadline for deadline in self._deadlines() if deadline is not None), default=None)
 
     def on_timer(self, now: int) -> None:
         """Do what is due.  Harmless when nothing is."""
-        for deadline, action in self._timers():
-            if deadline is not None and deadline <= now and self.state is not State.CLOSED and action(now):
-                self._fail(errno.ETIMEDOUT)
+        for number, action in enumerate(self._TIMERS):
+            deadline = self._deadlines()[number]
+            if deadline is not None and deadline <= now and self.state is not State.CLOSED and action(self, now):
+                self._fail(self._soft_error or errno.ETIMEDOUT)
 
-    def _timers(self) -> tuple[tuple[int | None, Callable[[int], bool | None]], ...]:
-        """When each timer is due, and what is to be done then.  That returns True if there is no hope left."""
+    def _deadlines(self) -> tuple[int | None, ...]:
+        """When each timer of `_TIMERS` is due."""
         return (
-            (self._end_at, self._on_end),
-            (self.snd.user_timeout_at(self.user_timeout), lambda now: True),
-            (self._syn_at, self._on_syn_timeout),
-            (self.snd.retransmit_at, self.snd.on_timeout),
-            (self.snd.persist_at, self.snd.on_persist),
-            (self._keepalive_at(), self._on_keepalive),
-            (self.rcv.ack_at, self._send_owed_ack),
+            self._end_at,
+            self.snd.user_timeout_at(self.user_timeout),
+            self._syn_at,
+            self.snd.retransmit_at,
+            self.snd.persist_at,
+            self._keepalive_at() if self.keepalive is not None else None,
+            self.rcv.ack_at,
         )
 
     def _on_end(self, now: int) -> None:
         self._enter_closed()
+
+    def _on_user_timeout(self, now: int) -> bool:
+        return True
 
     def _on_syn_timeout(self, now: int) -> bool:
         if self.snd.retries == len(self.syn_schedule):
@@ -458,7 +470,20 @@ class TcpConnection:
         return None
 
     def _on_keepalive(self, now: int) -> bool:
-        if self._silence.is_hopeless(self.keepalive):
+        """Linux lets a dead peer know, should it rise again; and a user timeout stands for the number of probes."""
+        if self._silence.is_hopeless(self.keepalive, self.user_timeout, now):
+            self._emit(RST | ACK, self.snd.max)
             return True
         self.snd.probe(now)
         return False
+
+    #: What is to be done when a timer is due; it returns True if there is no hope left.
+    _TIMERS: tuple[Callable[[TcpConnection, int], bool | None], ...] = (
+        _on_end,
+        _on_user_timeout,
+        _on_syn_timeout,
+        lambda self, now: self.snd.on_timeout(now),
+        lambda self, now: self.snd.on_persist(now),
+        _on_keepalive,
+        _send_owed_ack,
+    )

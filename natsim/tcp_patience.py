@@ -64,6 +64,10 @@ class Silence:
         due = self._heard_at + idle
         return max(due, self._probed_at + interval) if self.probes else due
 
-    def is_hopeless(self, keepalive: tuple[int, int, int] | None) -> bool:
-        """As many probes as keepalive allows have gone unanswered."""
-        return keepalive is not None and self.probes >= keepalive[2]
+    def is_hopeless(self, keepalive: tuple[int, int, int] | None, user_timeout: int | None, now: int) -> bool:
+        """As many probes as keepalive allows are unanswered; or, with a user timeout, that time has passed."""
+        if keepalive is None or not self.probes:
+            return False
+        if user_timeout is not None:
+            return now - self._heard_at >= user_timeout
+        return self.probes >= keepalive[2]

@@ -51,6 +51,7 @@ class Sender:
         self.retransmit_at: int | None = None
         self.persist_at: int | None = None
         self._persist_shift = 0
+        self._probing_since: int | None = None
 
         self.fin_queued = False
         self._fin_sent = False
@@ -130,7 +131,7 @@ class Sender:
             if self.persist_at is None:
                 self.persist_at = now + self.timer.rto
         else:
-            self.persist_at = None
+            self.persist_at = self._probing_since = None
             self._persist_shift = 0
 
     def _send_next(self, now: int, override: bool = False) -> bool:
@@ -241,8 +242,15 @@ class Sender:
     # --- nothing arrives ------------------------------------------------------------------------------------------
 
     def user_timeout_at(self, limit: int | None) -> int | None:
-        """RFC 5482: the limit counts from when the oldest unacknowledged segment was first sent."""
-        return None if limit is None or not self._first_sent else self._first_sent[0][1] + limit
+        """RFC 5482: the limit counts from when the oldest unacknowledged segment was first sent.
+
+        As in Linux also from when a closed window was first probed, since no segment can leave then.
+        """
+        if limit is None:
+            return None
+        if self._first_sent:
+            return self._first_sent[0][1] + limit
+        return None if self._probing_since is None else self._probing_since + limit
 
     def on_timeout(self, now: int) -> bool:
         """`retransmit_at` has come: send the first segment again, RFC 6298 (5.4) to (5.6).  True: no hope left."""
@@ -261,8 +269,10 @@ class Sender:
         RFC 9293 sections 3.8.6.2.1 and 3.8.6.1.
         """
         if self._send_next(now, override=True):
-            self.persist_at = None
+            self.persist_at = self._probing_since = None
             return False
+        if self._probing_since is None:
+            self._probing_since = now
         self.probe(now)
         self._persist_shift += 1
         self.persist_at = now + min(self.timer.rto << self._persist_shift, MAXIMUM_RTO)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tcp_wire import DELAY, A, connected, limited, segment
 
-from natsim.packet import ACK, Packet
+from natsim.packet import ACK, Packet, flag_text
 from natsim.tcp_congestion import MILLISECOND, SECOND, NewReno
 
 
@@ -166,7 +166,52 @@ def test_keepalive() -> None:
     wire.loss = 1.0
     wire.run()
     assert wire.a.error == errno.ETIMEDOUT
-    assert [when for when, packet in wire.log if packet.src == A][-3:] == [wire.now - n * 5 * SECOND for n in (3, 2, 1)]
+    last = [(when, flag_text(packet.flags)) for when, packet in wire.log if packet.src == A][-4:]
+    assert last == [(wire.now - n * 5 * SECOND, flags) for n, flags in ((3, "."), (2, "."), (1, "."), (0, "R."))]
+
+
+def test_a_user_timeout_stands_for_the_number_of_keepalive_probes() -> None:
+    """As Linux: with both set, the time decides, and it is looked at when a probe is due."""
+    wire = connected(loss=1.0)
+    wire.a.keepalive = (15 * SECOND, 5 * SECOND, 3)
+    wire.a.user_timeout = 42 * SECOND
+    wire.run()
+    assert wire.a.error == errno.ETIMEDOUT
+    assert wire.now == 45 * SECOND
+
+
+def test_a_user_timeout_counts_while_a_window_is_closed() -> None:
+    """Measured on Linux 6.18: a peer that answers every probe, and never reads, is given up all the same."""
+    wire = limited(2000)
+    wire.a.user_timeout = 3 * SECOND
+    wire.a.send(bytes(5000), 0)
+    wire.run(until=60 * SECOND)
+    assert wire.a.error == errno.ETIMEDOUT
+    assert wire.b is not None
+    assert wire.b.error is None
+
+
+def test_an_icmp_error_says_why_an_established_connection_died() -> None:
+    wire = connected()
+    wire.a.send(b"hello", 0)
+    wire.run(until=SECOND)
+    wire.loss = 1.0
+    wire.a.send(b"hello?", wire.now)
+    wire.a.icmp_in(3, 1, wire.now)
+    assert wire.a.error is None, "the path may recover (RFC 5461)"
+    wire.run()
+    assert wire.a.error == errno.EHOSTUNREACH
+
+
+def test_an_ack_makes_an_icmp_error_forgotten() -> None:
+    wire = connected()
+    wire.a.send(b"hello", 0)
+    wire.a.icmp_in(3, 1, 0)
+    wire.run(until=SECOND)
+    wire.loss = 1.0
+    wire.a.send(b"hello?", wire.now)
+    wire.run()
+    assert wire.a.error == errno.ETIMEDOUT
 
 
 def test_karn_and_the_estimate() -> None:
