@@ -47,7 +47,7 @@ class SimWorld:
         self.net = net
         self.clock = Scheduler(net.seed)
         self.trace = Trace(self.clock) if traced else Untraced(self.clock)
-        self.loop = SimLoop(self.clock, self._resolve)
+        self.loop = SimLoop(self.clock, self)
         self.router = Router(self.trace, "internet", CORE_ADDRESS, CORE_ADDRESS6)
         self.boxes: dict[str, NatBox] = {}
         #: What the same routers are in IPv6, those that have it.
@@ -150,7 +150,7 @@ class SimWorld:
     def _context(self, host: SimHost, *, background: bool = False) -> contextvars.Context:
         """The context in which a program runs on a host."""
         context = contextvars.copy_context()
-        sockets = HostSockets(host, self.loop.selector, self._resolve, background=background)
+        sockets = HostSockets(host, self.loop.selector, self, background=background)
         context.run(current_host.set, sockets)
         return context
 
@@ -189,9 +189,14 @@ class SimWorld:
         """A host has the address that its description says."""
         return host._address
 
-    def _resolve(self, name: str) -> tuple[str, ...]:
+    def addresses_of(self, name: str) -> tuple[str, ...]:
+        """For programs that look up a name."""
         host = self.net.hosts.get(name)
         return host._addresses if host else ()
+
+    def name_of(self, address: str) -> str | None:
+        """For programs that look up an address; a NAT's private ones may be those of several hosts."""
+        return next((host.name for host in self.net.hosts.values() if address in host._addresses), None)
 
     # -- Faults ------------------------------------------------------------------------------------------------------
 

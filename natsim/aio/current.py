@@ -3,7 +3,8 @@
 One context variable answers, and tasks and callbacks inherit it.  While a world runs, `socket.socket(...)` asks it:
 where a host is set, the call makes one of that host's sockets; where none is set (other threads, Jupyter's own
 machinery), and for descriptors that exist already, it makes an ordinary one.  The class `socket.socket` itself stays
-the same object, so `isinstance` and `from socket import socket` keep working.
+the same object, so `isinstance` and `from socket import socket` keep working.  In the same way `socket.getaddrinfo` and
+its relatives answer for a simulated host (`names.py`), and the library ifaddr tells its addresses (`adapters.py`).
 
 Used by both worlds: the simulated one (`sockets.py`) and the kernel's (`natsim/kernel/`).
 """
@@ -13,9 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import socket
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .adapters import adapters_of_hosts
+
+if TYPE_CHECKING:
+    from .names import Names
 
 
 class Here(Protocol):
@@ -24,10 +31,15 @@ class Here(Protocol):
     name: str
     socket_class: type[socket.socket]
 
+    @property
+    def names(self) -> Names | None:
+        """What it knows of names and addresses; None where this machine's own functions will do."""
+
 
 current_host: contextvars.ContextVar[Here | None] = contextvars.ContextVar("current_host", default=None)
 
 _worlds_running = 0
+_undo = contextlib.ExitStack()
 
 
 class OutsideHosts(RuntimeError):
@@ -54,15 +66,58 @@ def _plain_new(cls: type[socket.socket]) -> socket.socket:
     return made
 
 
+#: The functions of the module `socket` that a host answers by itself.
+_ABOUT_NAMES = ("getaddrinfo", "getfqdn", "gethostbyname", "gethostbyname_ex", "gethostname", "getnameinfo")
+
+
+def _names() -> Names | None:
+    """What the current host knows, or the story of a simulated world."""
+    host = current_host.get()
+    if host is not None:
+        return host.names
+    return getattr(asyncio._get_running_loop(), "names", None)
+
+
+def _answered_by_host(name: str) -> Any:
+    """That function of the module `socket`, but asking the current host, if there is one that knows."""
+    of_this_machine = getattr(socket, name)
+
+    @functools.wraps(of_this_machine)
+    def answer(*args: Any, **options: Any) -> Any:
+        names = _names()
+        return (of_this_machine if names is None else getattr(names, name))(*args, **options)
+
+    return answer
+
+
+def _own_addresses() -> Sequence[str] | None:
+    names = _names()
+    return None if names is None else names.own()
+
+
 @contextlib.contextmanager
 def hosts_make_sockets() -> Iterator[None]:
-    """While this is entered, `socket.socket(...)` makes sockets of the current host.  It nests."""
+    """While this is entered, `socket.socket(...)` makes sockets of the current host, which knows its names.  It nests.
+
+    Libraries must be imported before: what they look up while they are imported is about this machine.
+    """
     global _worlds_running
+    if not _worlds_running:
+        _put_hosts_in_charge()
     _worlds_running += 1
-    socket.socket.__new__ = _new_socket  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
         _worlds_running -= 1
         if not _worlds_running:
-            del socket.socket.__new__
+            _undo.close()
+
+
+def _put_hosts_in_charge() -> None:
+    """Put all of it in place; closing `_undo` takes it away again."""
+    for name in _ABOUT_NAMES:
+        _undo.callback(setattr, socket, name, getattr(socket, name))
+        setattr(socket, name, _answered_by_host(name))
+    _undo.enter_context(adapters_of_hosts(_own_addresses))
+    socket.socket.__new__ = _new_socket  # type: ignore[assignment, method-assign]
+    _undo.callback(delattr, socket.socket, "__new__")

@@ -25,7 +25,7 @@ from typing import Any
 from ..host import SimHost
 from ..scheduler import Scheduler, nanoseconds, seconds
 from .current import current_host
-from .names import Names, Resolve
+from .names import Directory, Names
 from .sockets import HostSockets, SimSocket
 
 
@@ -155,9 +155,10 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
     #: Real sockets cannot live here (`current.py`).
     is_virtual = True
 
-    def __init__(self, clock: Scheduler, resolve: Resolve) -> None:
+    def __init__(self, clock: Scheduler, directory: Directory) -> None:
         self.clock = clock
-        self._resolve = resolve
+        #: As the story itself knows them, which is on no host.
+        self.names = Names(directory)
         self.selector = SimSelector(clock)
         super().__init__(self.selector)
         self.selector.loop = self
@@ -222,15 +223,14 @@ class SimLoop(selector_events.BaseSelectorEventLoop):
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Any:
         """Numeric addresses, and the names of the hosts in this internet."""
-        return self._names().getaddrinfo(host, port, family, type, proto, flags)
+        return self._names_here().getaddrinfo(host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
-        return self._names().getnameinfo(sockaddr, flags)
+        return self._names_here().getnameinfo(sockaddr, flags)
 
-    def _names(self) -> Names:
-        """As the current host knows them; the story itself is on none."""
+    def _names_here(self) -> Names:
         here = _here(None)
-        return here.names if here is not None else Names(self._resolve)
+        return here.names if here is not None else self.names
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Run the function here and now: a thread would live in real time while the world's clock runs away."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ..host import LOOPBACK
 from ..host_ports import ANY, ANY6
@@ -18,8 +18,16 @@ from ..packet import IPV6_LOOPBACK, Endpoint, canonical, is_ipv6
 #: How an IPv6 socket writes an IPv4 address (RFC 4291 section 2.5.5.2).
 MAPPED = "::ffff:"
 
-#: The addresses of the host of that name; none if there is no such host.
-Resolve = Callable[[str], Sequence[str]]
+
+class Directory(Protocol):
+    """The hosts of an internet, by name."""
+
+    def addresses_of(self, name: str) -> Sequence[str]:
+        """The addresses of the host of that name; none if there is no such host."""
+
+    def name_of(self, address: str) -> str | None:
+        """The name of the host that has the address."""
+
 
 _KINDS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
 
@@ -27,10 +35,10 @@ _KINDS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPR
 class Names:
     """What a host called `name`, with these addresses, knows.  The story itself asks as a host without any."""
 
-    def __init__(self, resolve: Resolve, name: str = "localhost", own: Callable[[], Sequence[str]] = tuple) -> None:
-        self._resolve = resolve
+    def __init__(self, directory: Directory, name: str = "localhost", own: Callable[[], Sequence[str]] = tuple) -> None:
+        self._directory = directory
         self.name = name
-        self._own = own
+        self.own = own
 
     def find(self, name: str, families: Iterable[int]) -> list[str]:
         """The addresses of a name in these families.
@@ -49,7 +57,7 @@ class Names:
             return [literal]
         if name == "localhost":
             return self._sorted((LOOPBACK, IPV6_LOOPBACK))
-        found = self._resolve(name)
+        found = self._directory.addresses_of(name)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, f"no host of this simulated internet is called {name!r}")
         return self._sorted(found)
@@ -61,7 +69,7 @@ class Names:
 
     @property
     def _speaks_ipv6(self) -> bool:
-        return any(is_ipv6(address) for address in self._own())
+        return any(is_ipv6(address) for address in self.own())
 
     # -- The functions of the module `socket` ------------------------------------------------------------------------
 
@@ -100,8 +108,12 @@ class Names:
                 yield address
 
     def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
-        """As `socket.getnameinfo`; ports have no names here, and addresses only with NI_NAMEREQD left out."""
-        return str(sockaddr[0]), str(sockaddr[1])
+        """As `socket.getnameinfo`; ports have no names here."""
+        address = self.find(sockaddr[0], (socket.AF_INET, socket.AF_INET6))[0]
+        name = None if flags & socket.NI_NUMERICHOST else self._directory.name_of(unmapped(address))
+        if name is None and flags & socket.NI_NAMEREQD:
+            raise socket.gaierror(socket.EAI_NONAME, f"{address} has no name in this simulated internet")
+        return name or address, str(sockaddr[1])
 
     def gethostbyname(self, name: str) -> str:
         """As `socket.gethostbyname`: IPv4 only."""

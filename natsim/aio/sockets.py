@@ -19,7 +19,7 @@ from ..packet import IPV6_LOOPBACK, TCP, UDP, Endpoint, is_ipv6
 from .calls import Calls, Received
 from .current import current_host
 from .datagrams import DatagramCalls
-from .names import Names, Resolve, sockaddr, unmapped
+from .names import Directory, Names, sockaddr, unmapped
 from .options import DOMAIN, ERROR, LISTENING, MEMBERSHIP, PROTOCOL, TCP_INFO, TYPE, Options
 from .streams import StreamCalls
 
@@ -39,12 +39,12 @@ class HostSockets:
     `background`: its programs are part of the machinery.  A world in which only they wait is idle.
     """
 
-    def __init__(self, host: SimHost, selector: SimSelector, resolve: Resolve, *, background: bool = False) -> None:
+    def __init__(self, host: SimHost, selector: SimSelector, directory: Directory, *, background: bool = False) -> None:
         self.name = host.name
         self.background = background
         self.host = host
         self.selector = selector
-        self.names = Names(resolve, host.name, lambda: host.addresses)
+        self.names = Names(directory, host.name, lambda: host.addresses)
         self.socket_class: type[socket.socket] = SimSocket
 
     def endpoint(self, family: int, address: Any) -> Endpoint:
