@@ -4,7 +4,8 @@ One context variable answers, and tasks and callbacks inherit it.  While a world
 where a host is set, the call makes one of that host's sockets; where none is set (other threads, Jupyter's own
 machinery), and for descriptors that exist already, it makes an ordinary one.  The class `socket.socket` itself stays
 the same object, so `isinstance` and `from socket import socket` keep working.  In the same way `socket.getaddrinfo` and
-its relatives answer for a simulated host (`names.py`), and the library ifaddr tells its addresses (`adapters.py`).
+its relatives answer for a simulated host (`names.py`), the library ifaddr tells its addresses (`adapters.py`), and
+`select.select` looks at its sockets (`polling.py`).
 
 Used by both worlds: the simulated one (`sockets.py`) and the kernel's (`natsim/kernel/`).
 """
@@ -15,14 +16,17 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import select
 import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .adapters import adapters_of_hosts
+from .polling import SimulatedPoll, simulated_select
 
 if TYPE_CHECKING:
     from .names import Names
+    from .polling import Readiness
 
 
 class Here(Protocol):
@@ -34,6 +38,10 @@ class Here(Protocol):
     @property
     def names(self) -> Names | None:
         """What it knows of names and addresses; None where this machine's own functions will do."""
+
+    @property
+    def readiness(self) -> Readiness | None:
+        """What its descriptors are ready for; None where they are this machine's."""
 
 
 current_host: contextvars.ContextVar[Here | None] = contextvars.ContextVar("current_host", default=None)
@@ -95,6 +103,24 @@ def _own_addresses() -> Sequence[str] | None:
     return None if names is None else names.own()
 
 
+def _select(readers: Any, writers: Any, others: Any, timeout: float | None = None) -> Any:
+    """`select.select` while a world runs."""
+    host = current_host.get()
+    if host is None or host.readiness is None:
+        return _real_select(readers, writers, others, timeout)
+    return simulated_select(host.readiness, readers, writers, others, timeout=timeout)
+
+
+def _poll() -> Any:
+    """`select.poll` while a world runs."""
+    host = current_host.get()
+    return _real_poll() if host is None or host.readiness is None else SimulatedPoll(host.readiness)
+
+
+_real_select = select.select
+_real_poll: Any = getattr(select, "poll", None)  # not on every system
+
+
 @contextlib.contextmanager
 def hosts_make_sockets() -> Iterator[None]:
     """While this is entered, `socket.socket(...)` makes sockets of the current host, which knows its names.  It nests.
@@ -115,9 +141,12 @@ def hosts_make_sockets() -> Iterator[None]:
 
 def _put_hosts_in_charge() -> None:
     """Put all of it in place; closing `_undo` takes it away again."""
-    for name in _ABOUT_NAMES:
-        _undo.callback(setattr, socket, name, getattr(socket, name))
-        setattr(socket, name, _answered_by_host(name))
+    changes = [(socket, name, _answered_by_host(name)) for name in _ABOUT_NAMES]
+    changes += [(select, "select", _select)]
+    changes += [(select, "poll", _poll)] if _real_poll is not None else []
+    for module, name, answer in changes:
+        _undo.callback(setattr, module, name, getattr(module, name))
+        setattr(module, name, answer)
     _undo.enter_context(adapters_of_hosts(_own_addresses))
     socket.socket.__new__ = _new_socket  # type: ignore[assignment, method-assign]
     _undo.callback(delattr, socket.socket, "__new__")

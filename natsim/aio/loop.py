@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import math
 import selectors
 import time
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..host import SimHost
+from ..host_ports import os_error
 from ..scheduler import Scheduler, nanoseconds, seconds
 from .current import current_host
 from .names import Directory, Names
@@ -68,6 +70,12 @@ class SimSelector(selectors.BaseSelector):
         """A socket is closed."""
         self._sockets.pop(fd, None)
         self._dirty.discard(fd)
+
+    def readiness(self, fd: int) -> int:
+        """What a descriptor is ready for.  OSError for one that is not open."""
+        if fd not in self._sockets:
+            raise os_error(errno.EBADF)
+        return self._sockets[fd].readiness()
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()

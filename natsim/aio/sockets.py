@@ -44,6 +44,7 @@ class HostSockets:
         self.background = background
         self.host = host
         self.selector = selector
+        self.readiness = selector.readiness
         self.names = Names(directory, host.name, lambda: host.addresses)
         self.socket_class: type[socket.socket] = SimSocket
 

@@ -19,7 +19,7 @@ class KernelHost:
     def __init__(self, name: str, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
-        self.names = None  # the loop knows the other hosts by name, this machine the rest
+        self.names = self.readiness = None  # the loop knows the other hosts by name, this machine the rest
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.socket_class = _socket_class(namespace, self._opened)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import math
 import socket
 import ssl
@@ -14,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from sim_tools import datagrams, on_host
+from tls_tools import self_signed
 
 import natsim
 from natsim.aio import loop
@@ -64,21 +60,7 @@ def test_streams_carry_a_third_of_a_megabyte_there_and_back(loss: float, by_name
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A self-signed certificate for "server" and its address, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "server")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("server"), x509.IPAddress(ipaddress.ip_address("203.0.113.10"))]
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(1))
-        .not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, raw = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path = tmp_path / "server.pem"
-    path.write_bytes(made.public_bytes(pem) + key.private_bytes(pem, raw, serialization.NoEncryption()))
-    return path
+    return self_signed(tmp_path / "server.pem", "server", "203.0.113.10")
 
 
 def test_tls_is_verified(certificate: Path) -> None:
