@@ -66,6 +66,11 @@ class Nat:
         return self.addresses[0]
 
     @property
+    def outside(self) -> tuple[str, ...]:
+        """All its outside addresses, that of IPv6 last."""
+        return self.addresses if self.ipv6 is None else (*self.addresses, self.ipv6.address)
+
+    @property
     def translates(self) -> bool:
         """False for a firewall that leaves addresses alone."""
         return translates(self.behavior)
@@ -278,9 +283,7 @@ def _as_they_are(net: Internet, node: Host | Nat) -> Iterator[str]:
     if isinstance(node, Host):
         yield from node._addresses
         return
-    yield from node.addresses
-    if node.ipv6 is not None:
-        yield node.ipv6.address
+    yield from node.outside
     inside: list[Host | Nat] = [*net.nats.values(), *net.hosts.values()]
     for inner in inside:
         if inner.behind is node:

@@ -18,8 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from .nat.devices import Behavior, Device, find
-from .nat.devices.device import translates
+from .nat.devices import Behavior, Device, find_firewall
 
 #: Where public hosts are, and the outer sides of routers that are before no other one.
 HOSTS, ROUTERS = IPv6Network("2001:db8::/64"), IPv6Network("2001:db8:0:1::/64")
@@ -57,30 +56,12 @@ def ipv6_side(
     firewall: str | Behavior | Device, number: int, ipv4: str, ipv4_lan: IPv4Network, behind: Ipv6Side | None
 ) -> Ipv6Side:
     """The IPv6 side of the router of this number, whose address and LAN in IPv4 are these; maybe behind another one."""
-    behavior = firewall_named(firewall)
+    behavior = find_firewall(firewall)
     if behind is None:
         address, prefix = beside(ipv4, ROUTERS_IPV4, ROUTERS), IPv6Network(f"2001:db8:{number}::/64")
         return Ipv6Side(behavior, address, prefix, ipv4_lan, number)
     prefix = IPv6Network(f"2001:db8:{behind.first}:{number}::/64")
     return Ipv6Side(behavior, behind.beside(ipv4), prefix, ipv4_lan, behind.first)
-
-
-def firewall_named(what: str | Behavior | Device) -> Behavior:
-    """The behavior of a firewall, or of the one of this name.  ValueError for what translates, or has several layers.
-
-    >>> firewall_named("linux")
-    Traceback (most recent call last):
-    ...
-    ValueError: linux translates addresses, and IPv6 has no NAT; take a firewall, ipv6="firewall" say
-    """
-    device = find(what) if isinstance(what, str) else what
-    name = device.name if isinstance(device, Device) else repr(device)
-    layers = device.layers if isinstance(device, Device) else (device,)
-    if len(layers) != 1:
-        raise ValueError(f'{name} is not one router but {len(layers)}; take a firewall, ipv6="firewall" say')
-    if translates(layers[0]):
-        raise ValueError(f'{name} translates addresses, and IPv6 has no NAT; take a firewall, ipv6="firewall" say')
-    return layers[0]
 
 
 def beside(ipv4: str, block: IPv4Network, prefix: IPv6Network) -> str:

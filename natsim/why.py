@@ -54,8 +54,8 @@ def _by_packet(trace: Iterable[Entry]) -> dict[int, list[Entry]]:
 
 
 def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> str:
-    relays = {host.address for host in net.hosts.values() if host.name == SERVER}
-    elsewhere = relays | {nat.gateway for nat in net.nats.values()} | _addresses_of_others(net, a, b)
+    relays = {address for host in net.hosts.values() if host.name == SERVER for address in host.addresses}
+    elsewhere = relays | _gateways(net) | _addresses_of_others(net, a, b)
     between = {
         (sender.name, receiver.name): [
             story
@@ -76,6 +76,12 @@ def _pair(net: Internet, stories: dict[int, list[Entry]], a: Host, b: Host) -> s
         return f"{a.name} and {b.name} stayed relayed: neither has sent anything to the other's address."
     reasons = [_failure(stories, sender, relays, sent) for (sender, _), sent in between.items() if sent]
     return "\n".join([f"{a.name} and {b.name} stayed relayed.", *reasons])
+
+
+def _gateways(net: Internet) -> set[str]:
+    """The routers' own addresses on their LANs."""
+    ipv6 = {nat.ipv6.gateway for nat in net.nats.values() if nat.ipv6 is not None}
+    return ipv6 | {nat.gateway for nat in net.nats.values()}
 
 
 def _addresses_of_others(net: Internet, a: Host, b: Host) -> set[str]:

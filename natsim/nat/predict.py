@@ -27,10 +27,10 @@ It holds for peers that start within one one-way delay of each other and whose p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..packet import TCP, UDP, Endpoint
-from .devices import Behavior, Device, find
+from .devices import Behavior, Device, find, find_firewall
 from .linux import LinuxBehavior, WanInput
 from .odds import birthday, both_random
 from .paper import PEER, SERVER, Side, filter_words, in_rfc_words, lets_in
@@ -95,9 +95,17 @@ class Cast:
 
 
 def predict(
-    a: str | Behavior | Device, b: str | Behavior | Device, transport: str = UDP, strategy: str = PUNCH
+    a: str | Behavior | Device,
+    b: str | Behavior | Device,
+    transport: str = UDP,
+    strategy: str = PUNCH,
+    *,
+    ipv6: str | Behavior | Device | None = None,
 ) -> Prediction:
     """Can a peer behind `a` and one behind `b` meet directly?  Names, behaviors or devices.
+
+    `ipv6`: both have IPv6 as well, and each of their routers guards it by this firewall.  Whatever is direct in either
+    family is direct; if both are, it is IPv6 that tells why.
 
     Raises UnknownDevice and ValueError with the nearest right name.
 
@@ -105,10 +113,24 @@ def predict(
     (True, False)
     >>> round(predict("linux", "linux-random", "udp", "birthday").probability, 2)
     0.98
+    >>> predict("linux", "linux-random", "tcp", ipv6="firewall").direct
+    True
     """
     transport = named("the transport", transport, {UDP: UDP, TCP: TCP})
     strategy = named("the strategy", strategy, {name: name for name in (PUNCH, PREDICTION, BIRTHDAY)})
     layers = _layers(a), _layers(b)
+    ipv4 = _over_one_family(layers, transport, strategy)
+    if ipv6 is None:
+        return ipv4
+    firewall = find_firewall(ipv6)
+    other = _over_one_family(tuple((firewall,) * len(side) for side in layers), transport, strategy)
+    if other.probability >= ipv4.probability:
+        return replace(other, steps=["Over IPv6 nothing is translated.", *other.steps])
+    steps = ["Over IPv6 nothing is translated.", *other.steps, "Over IPv4:", *ipv4.steps]
+    return replace(ipv4, steps=steps)
+
+
+def _over_one_family(layers: tuple[tuple[Behavior, ...], ...], transport: str, strategy: str) -> Prediction:
     if transport == UDP and any(isinstance(b, LinuxBehavior) and b.block_udp for side in layers for b in side):
         return Prediction(transport, strategy, 0.0, ["A firewall lets no UDP out."])
     sides = [

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..packet import is_ipv6
+
 if TYPE_CHECKING:
     from ..internet import Host, Internet, Nat
 
@@ -35,15 +37,18 @@ class Columns:
         self.place = {column.name: x for x, column in enumerate(self.all)}
         self.last = len(self.all) - 1
         server = net.hosts.get(SERVER)
-        self.server_address = server.address if server is not None and server.behind is None else None
-        self.middle = self.place[SERVER] if self.server_address else self.last // 2
+        #: Those of the server, if it is public.
+        self.server_addresses = frozenset(server.addresses if server is not None and server.behind is None else ())
+        self.middle = self.place[SERVER] if self.server_addresses else self.last // 2
         #: Every address that the internet routes to.
         self.public: set[str] = set()
         self._owner: dict[str, int] = {}
         for node in _nodes(net):
-            self._owner[node.address] = self.place[node.name]
-            if node.behind is None or (node.name in net.hosts and not node.behind.translates):
-                self.public.add(node.address)
+            is_host = node.name in net.hosts
+            for address in net.hosts[node.name].addresses if is_host else net.nats[node.name].outside:
+                self._owner[address] = self.place[node.name]
+                if node.behind is None or is_ipv6(address) or (is_host and not node.behind.translates):
+                    self.public.add(address)
 
     def owner(self, address: str) -> int:
         """The column that has an address; the middle, if nobody has it."""

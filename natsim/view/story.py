@@ -200,7 +200,7 @@ def flights(trace: Iterable[Entry], columns: Columns) -> list[Flight]:
 def _with_server(packet: Packet, columns: Columns) -> bool:
     if packet.quoted is not None:
         packet = packet.quoted
-    return columns.server_address in (packet.src.address, packet.dst.address)
+    return not columns.server_addresses.isdisjoint((packet.src.address, packet.dst.address))
 
 
 def _is_again(node: str, packet: Packet, sent: dict[tuple[object, ...], int]) -> bool:

@@ -63,7 +63,7 @@ def deciding_rows(run: Run) -> str:
             continue
         number = trace.rows.number_of(entry.reason.row)
         ends = {entry.packet.src.address, entry.packet.dst.address}
-        if number is not None and columns.server_address not in ends:
+        if number is not None and columns.server_addresses.isdisjoint(ends):
             did.setdefault(number, Counter())[entry.reason.label] += 1
     shown = [(life, did[life.number]) for life in lives(trace.rows.seen) if life.number in did]
     if not shown:

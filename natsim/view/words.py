@@ -31,6 +31,17 @@ _ICMP = {
     (11, 0): "time exceeded",
 }
 
+_ICMPV6 = {
+    (1, 0): "no route",
+    (1, 1): "prohibited",
+    (1, 3): "address unreachable",
+    (1, 4): "port unreachable",
+    (2, 0): "packet too big",
+    (3, 0): "time exceeded",
+    (128, 0): "echo request",
+    (129, 0): "echo reply",
+}
+
 
 class Line(NamedTuple):
     """One line of the table."""
@@ -81,7 +92,8 @@ def kind(packet: Packet) -> str:
     """What a packet is, in the words of a textbook: "SYN,ACK", "data 1460 B", "ICMP port unreachable"."""
     if packet.protocol == ICMP:
         number = packet.icmp or (0, 0)
-        return f"ICMP {_ICMP.get(number, f'type {number[0]} code {number[1]}')}"
+        name, known = ("ICMP", _ICMP) if packet.version == 4 else ("ICMPv6", _ICMPV6)
+        return f"{name} {known.get(number, f'type {number[0]} code {number[1]}')}"
     if packet.protocol == UDP:
         return f"UDP {size(len(packet.payload))}"
     sort = sort_of(packet)
@@ -205,8 +217,8 @@ def summary(trace: Iterable[Entry], columns: Columns) -> str:
         if entry.action == "sent":
             sent += 1
             if entry.packet.protocol in (TCP, UDP) and entry.packet.payload:
-                relayed = columns.server_address in (entry.packet.src.address, entry.packet.dst.address)
-                if not relayed or entry.packet.dst.address == columns.server_address:
+                relayed = not columns.server_addresses.isdisjoint((entry.packet.src.address, entry.packet.dst.address))
+                if not relayed or entry.packet.dst.address in columns.server_addresses:
                     again_to[relayed] += len(entry.packet.payload)
         ended += entry.action == "dropped"
         answered += entry.action == "answered"
