@@ -37,6 +37,9 @@ def listener_for(packet: Packet, holders: list[Binding]) -> Binding | None:
     bound to all, one of IPv4 alone before one of both families.  If there are several, the last one bound; those that
     share by SO_REUSEPORT take turns: the sender's port decides.
     """
+    if len(holders) == 1:  # nearly always
+        (only,) = holders
+        return only if only.hears(packet.dst.address) and only.remote in (None, packet.src) else None
     best: list[Binding] = []
     best_rank = (False, False, False)
     for binding in holders:

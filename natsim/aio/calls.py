@@ -82,15 +82,15 @@ class Calls(ABC):
 
     def source_for(self, remote: Endpoint) -> str:
         """The address from which packets to `remote` leave.  Raises if there is no way from this socket to there."""
-        ipv6 = is_ipv6(remote.address)
-        if self.ipv6 and not ipv6 and self.options[V6ONLY]:
+        address = remote.address
+        if self.ipv6 and not is_ipv6(address) and self.options[V6ONLY]:
             raise os_error(errno.ENETUNREACH)
-        local = self.binding.local.address if self.binding else self.wildcard.address
+        local = self.binding.local.address if self.binding else ANY
         if local in (ANY, ANY6):
-            return self.host.source_for(remote.address)
-        if is_ipv6(local) != ipv6:
+            return self.host.source_for(address)
+        if is_ipv6(local) != is_ipv6(address):
             raise os_error(errno.EAFNOSUPPORT)
-        self.host.check_way(local, remote.address)
+        self.host.check_way(local, address)
         return local
 
     def name(self) -> Endpoint:

@@ -46,7 +46,8 @@ class DatagramCalls(Calls):
         binding.remote = remote
 
     def send(self, data: bytes, remote: Endpoint | None) -> int:
-        self.raise_error()
+        if self.error:
+            self.raise_error()
         if remote is None:
             remote = self.binding.remote if self.binding else None
             if remote is None:
@@ -58,14 +59,14 @@ class DatagramCalls(Calls):
         ipv6 = is_ipv6(remote.address)
         if len(data) > (LARGEST_DATAGRAM6 if ipv6 else LARGEST_DATAGRAM):
             raise os_error(errno.EMSGSIZE)
-        source = self.source_for(remote)
-        local = Endpoint(source, self.bound().local.port)
-        options = self.options
-        self.host.send(Packet(UDP, local, remote, data, ttl=options.hops(ipv6), df=options.never_cut(ipv6)))
+        local = Endpoint(self.source_for(remote), self.bound().local.port)
+        ttl, whole = self.options.of_a_packet(ipv6)
+        self.host.send(Packet(UDP, local, remote, data, ttl=ttl, df=whole))
         return len(data)
 
     def receive(self, size: int, peek: bool) -> Received:
-        self.raise_error()
+        if self.error:
+            self.raise_error()
         if not self._queue:
             raise BlockingIOError(errno.EAGAIN, "no datagram has come")
         packet = self._queue[0] if peek else self._take()

@@ -52,9 +52,9 @@ class Names:
         return fitting
 
     def _look_up(self, name: str) -> list[str]:
-        literal = _literal(name)
-        if literal is not None:
-            return [literal]
+        address = literal(name)
+        if address is not None:
+            return [address]
         if name == "localhost":
             return self._sorted((LOOPBACK, IPV6_LOOPBACK))
         found = self._directory.addresses_of(name)
@@ -157,12 +157,19 @@ def unmapped(address: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)
-def _literal(name: str) -> str | None:
+def literal(name: str) -> str | None:
     """The address that the name is, if it is one.  Remembered, since every datagram that is sent asks."""
     try:
         return canonical(name.partition("%")[0])
     except ValueError:
         return None
+
+
+@functools.lru_cache(maxsize=4096)
+def literal_for(family: int, name: str) -> str | None:
+    """The same, if it is an address for a socket of that family, and as the network knows it."""
+    address = literal(name)
+    return unmapped(address) if address is not None and _family(address) == family else None
 
 
 def _family(address: str) -> int:

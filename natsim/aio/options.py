@@ -139,6 +139,7 @@ class Options:
         self.protocol = protocol
         self._ipv6 = ipv6
         self._values = dict(values or {})
+        self._of_packets: dict[bool, tuple[int, bool]] = {}
         #: Seconds that a close waits for, or None; 0 resets (SO_LINGER).
         self.linger: int | None = None
 
@@ -183,6 +184,7 @@ class Options:
         elif not option.low <= number <= option.high:
             raise os_error(errno.EINVAL)
         self._values[key] = number
+        self._of_packets.clear()
 
     def _option(self, key: Key, *, reading: bool = False) -> Option | None:
         """The option, if this socket has it."""
@@ -201,19 +203,19 @@ class Options:
         value = self[LOCAL_PORT_RANGE]
         return (value & 0xFFFF, value >> 16 & 0xFFFF) if value else None
 
-    def hops(self, ipv6: bool) -> int:
-        """The TTL of a packet."""
-        return self[HOPS] if ipv6 else self[TTL]
-
-    def never_cut(self, ipv6: bool) -> bool:
-        """Must a datagram go in one piece?"""
-        if ipv6:
-            return bool(self[DONT_FRAGMENT6]) or self[MTU_DISCOVER6] in _NEVER_CUT
-        return self[MTU_DISCOVER] in _NEVER_CUT
+    def of_a_packet(self, ipv6: bool) -> tuple[int, bool]:
+        """Its TTL, and whether it must go in one piece.  Remembered, since every datagram that is sent asks."""
+        if ipv6 not in self._of_packets:
+            if ipv6:
+                whole = bool(self[DONT_FRAGMENT6]) or self[MTU_DISCOVER6] in _NEVER_CUT
+            else:
+                whole = self[MTU_DISCOVER] in _NEVER_CUT
+            self._of_packets[ipv6] = self[HOPS] if ipv6 else self[TTL], whole
+        return self._of_packets[ipv6]
 
     def wishes(self, ipv6: bool) -> Wishes:
         """What they ask of a TCP connection.  Buffers that nobody has chosen are as large as they are (`Wishes`)."""
-        wishes = Wishes(user_timeout=self[USER_TIMEOUT] * MILLISECOND or None, ttl=self.hops(ipv6))
+        wishes = Wishes(user_timeout=self[USER_TIMEOUT] * MILLISECOND or None, ttl=self.of_a_packet(ipv6)[0])
         if self[KEEP_ALIVE]:
             wishes.keepalive = self[KEEP_IDLE] * SECOND, self[KEEP_INTERVAL] * SECOND, self[KEEP_COUNT]
         if SEND_BUFFER in self._values:

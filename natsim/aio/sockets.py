@@ -19,7 +19,7 @@ from ..packet import IPV6_LOOPBACK, TCP, UDP, Endpoint, is_ipv6
 from .calls import Calls, Received
 from .current import current_host
 from .datagrams import DatagramCalls
-from .names import Directory, Names, sockaddr, unmapped
+from .names import Directory, Names, literal_for, sockaddr, unmapped
 from .options import DOMAIN, ERROR, LISTENING, MEMBERSHIP, PROTOCOL, TCP_INFO, TYPE, Options
 from .streams import StreamCalls
 
@@ -50,14 +50,14 @@ class HostSockets:
 
     def endpoint(self, family: int, address: Any) -> Endpoint:
         """The endpoint that an address tuple of this family means; names of hosts are looked up."""
-        host, port, *rest = address
-        if len(rest) > (2 if family == socket.AF_INET6 else 0):
+        host, port = address[:2]
+        if len(address) > (4 if family == socket.AF_INET6 else 2):
             raise TypeError(f"too many parts for an address of this family: {address!r}")
         if not 0 <= port <= 65535:
             raise OverflowError("port must be 0-65535.")
         if not host:
             return Endpoint(ANY6 if family == socket.AF_INET6 else ANY, port)
-        return Endpoint(unmapped(self.names.find(host, (family,))[0]), port)
+        return Endpoint(literal_for(family, host) or unmapped(self.names.find(host, (family,))[0]), port)
 
 
 class SimSocket(socket.socket):
