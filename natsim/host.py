@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from .host_ports import PortTable, os_error
+from .host_ports import EVERYBODY, PortTable, os_error
 from .host_tcp import HostTcp
 from .host_udp import complain, listener_for, listeners_to_group
 from .icmp_error import PORT_UNREACHABLE, icmp_error
@@ -16,13 +16,16 @@ from .multicast import Groups, is_multicast
 from .packet import IPV6_LOOPBACK, TCP, UDP, Packet, is_ipv6
 from .pipe import DF_SET, Pipe
 from .reassembly import Reassembly
-from .scheduler import MILLISECOND, Scheduler
+from .scheduler import MILLISECOND, SECOND, Scheduler
 from .trace import ANSWERED, DELIVERED, DROPPED, Trace
 
 #: A packet from a host to itself takes this long, so that it never arrives within the call that sent it.
 LOOPBACK_DELAY = MILLISECOND // 100
 
 LOOPBACK = "127.0.0.1"
+
+#: So long a host believes what a router said of a path's MTU (Linux, net.ipv4.route.mtu_expires).
+PATH_MTU_LIFETIME = 600 * SECOND
 
 #: What a link without a limit takes.
 ETHERNET_MTU = 1500
@@ -45,6 +48,8 @@ class SimHost:
         self.ports = PortTable(self.chance, self.is_own)
         self.tcp = HostTcp(self)
         self._reassembly = Reassembly(clock, trace, name)
+        #: What routers have said of the largest packet to a destination, and until when it is believed.
+        self._path_mtus: dict[str, tuple[int, int]] = {}
 
     # -- Addresses ---------------------------------------------------------------------------------------------------
 
@@ -73,10 +78,15 @@ class SimHost:
         """The largest packet that this host's link takes, in bytes."""
         return (self.uplink.mtu if self.uplink is not None else None) or ETHERNET_MTU
 
+    def path_mtu(self, remote: str) -> int | None:
+        """The largest packet that gets to `remote` in one piece, if a router has told of one (RFC 1191, RFC 8201)."""
+        mtu, until = self._path_mtus.get(remote, (None, 0))
+        return mtu if self.clock.now < until else None
+
     # -- Sending ---------------------------------------------------------------------------------------------------
 
     def send(self, packet: Packet) -> None:
-        """Put a new packet on its way.  EMSGSIZE for one that is larger than the link takes, and that has DF set.
+        """Put a new packet on its way.  EMSGSIZE for one that is too large for link or path, and must not be cut.
 
         From an address that the host had before it moved, a datagram fails with ENETUNREACH, as measured on Linux, and
         a segment is lost: TCP waits for better times.
@@ -92,13 +102,21 @@ class SimHost:
             self.clock.after(LOOPBACK_DELAY, self.receive, packet)
         elif self.uplink is None:
             self.trace.add(self.name, DROPPED, packet, "NO LINK: this host is connected to nothing")
-        elif self.uplink.takes(packet):
-            self.uplink.carry(packet)
+        elif packet.dst.address == EVERYBODY:
+            self.trace.add(self.name, DROPPED, packet, "BROADCAST: nobody else is on this link")
+        else:
+            self._send_on_link(self.uplink, packet)
+
+    def _send_on_link(self, uplink: Pipe, packet: Packet) -> None:
+        """TCP makes its segments small enough for the path by itself."""
+        path = self.path_mtu(packet.dst.address) if self._path_mtus and packet.protocol == UDP else None
+        if uplink.takes(packet) and (path is None or packet.size <= path or not (packet.df or packet.version == 6)):
+            uplink.carry(packet)
         elif packet.df:
             self.trace.add(self.name, DROPPED, packet, DF_SET)
             raise os_error(errno.EMSGSIZE)
         else:
-            self.uplink.carry_fragments(packet, self.name)
+            uplink.carry_fragments(packet, self.name, path)
 
     # -- Receiving -------------------------------------------------------------------------------------------------
 
@@ -149,6 +167,8 @@ class SimHost:
             self.trace.add(self.name, DROPPED, packet, "UNKNOWN: an ICMP message that this host does not know")
             return
         self.trace.add(self.name, DELIVERED, packet)
+        if packet.mtu is not None:
+            self._path_mtus[quoted.dst.address] = packet.mtu, self.clock.now + PATH_MTU_LIFETIME
         if quoted.protocol == TCP:
             self.tcp.complain(packet, quoted)
         else:

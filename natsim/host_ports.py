@@ -21,6 +21,9 @@ EPHEMERAL = (32768, 60999)
 #: "Every address of this host", in both families.
 ANY, ANY6 = "0.0.0.0", "::"
 
+#: "Every host on this link" (RFC 919 section 7).
+EVERYBODY = "255.255.255.255"
+
 
 class User(Protocol):
     """A socket, as the host sees it."""

@@ -41,10 +41,14 @@ class Pipe:
         """False for a packet that is too large for this link."""
         return self.mtu is None or packet.size <= self.mtu
 
-    def carry_fragments(self, packet: Packet, node: str) -> None:
-        """Take a packet that is too large, after `node` has cut it: its fragments, in order (RFC 4787 REQ-13a)."""
-        assert self.mtu is not None
-        self._carry_pieces(packet, node, self.mtu, DF_CLEAR if packet.version == 4 else BY_ITS_SENDER)
+    def carry_fragments(self, packet: Packet, node: str, largest: int | None = None) -> None:
+        """Take a packet that is too large, after `node` has cut it: its fragments, in order (RFC 4787 REQ-13a).
+
+        `largest` is the MTU of the whole path, if it is known to be less than this link's.
+        """
+        mtu = largest or self.mtu
+        assert mtu is not None
+        self._carry_pieces(packet, node, mtu, DF_CLEAR if packet.version == 4 else BY_ITS_SENDER)
 
     def carry_again(self, packet: Packet, node: str, largest: int) -> None:
         """Take a packet of IPv6 that has come to `node` in fragments of at most that size, and was put together."""

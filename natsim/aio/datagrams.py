@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 from ..host import SimHost
-from ..host_ports import ANY, ANY6, os_error
+from ..host_ports import ANY, ANY6, EVERYBODY, os_error
 from ..packet import UDP, Endpoint, Packet, is_ipv6
 from .calls import READ, WRITE, Calls, Received
-from .options import RECEIVE_BUFFER, Options
+from .options import BROADCAST, RECEIVE_BUFFER, Options
 
 #: The largest payload of one datagram over IPv4 and over IPv6.
 LARGEST_DATAGRAM, LARGEST_DATAGRAM6 = 65507, 65527
@@ -30,6 +30,11 @@ class DatagramCalls(Calls):
         self._queue: deque[Packet] = deque()
         self._queued = 0  # bytes, as the receive buffer counts them
         self._read_shut = self._write_shut = False
+
+    def source_for(self, remote: Endpoint) -> str:
+        if remote.address == EVERYBODY and not self.options[BROADCAST]:
+            raise os_error(errno.EACCES)
+        return super().source_for(remote)
 
     def peer(self) -> Endpoint:
         remote = self.binding.remote if self.binding else None

@@ -32,6 +32,15 @@ class Directory(Protocol):
 _KINDS = {socket.SOCK_STREAM: socket.IPPROTO_TCP, socket.SOCK_DGRAM: socket.IPPROTO_UDP}
 
 
+class Found(tuple[Any, ...]):
+    """An entry of getaddrinfo.  asyncio's servers put entries into sets; their order must be the same in every run."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash(self[:3])  # numbers: the hash of a text differs from run to run
+
+
 class Names:
     """What a host called `name`, with these addresses, knows.  The story itself asks as a host without any."""
 
@@ -92,8 +101,8 @@ class Names:
         if mapped:
             found = [address for address in found if is_ipv6(address)] or [MAPPED + address for address in found]
         return [
-            (_family(address), kind, proto or its_proto, "", sockaddr(_family(address), Endpoint(address, number)))
-            for address in found
+            Found((its_family, kind, proto or its_proto, "", sockaddr(its_family, Endpoint(address, number))))
+            for its_family, address in [(_family(address), address) for address in found]
             for kind, its_proto in _KINDS.items()
             if type in (0, kind) and proto in (0, its_proto)
         ]

@@ -32,6 +32,7 @@ _SOL, _IP, _IP6, _TCP = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV
 REUSE_ADDRESS = _key(_SOL, "SO_REUSEADDR", 2)
 REUSE_PORT = _key(_SOL, "SO_REUSEPORT", 15)
 KEEP_ALIVE = _key(_SOL, "SO_KEEPALIVE", 9)
+BROADCAST = _key(_SOL, "SO_BROADCAST", 6)
 LINGER = _key(_SOL, "SO_LINGER", 13)
 ERROR = _key(_SOL, "SO_ERROR", 4)
 TYPE = _key(_SOL, "SO_TYPE", 3)
@@ -93,7 +94,7 @@ OPTIONS: dict[Key, Option] = {
     KEEP_ALIVE: _FLAG,
     SEND_BUFFER: Option(_LARGEST_WISH),
     RECEIVE_BUFFER: Option(_LARGEST_WISH),
-    _key(_SOL, "SO_BROADCAST", 6): _FLAG,  # kept
+    BROADCAST: _FLAG,
     _key(_SOL, "SO_OOBINLINE", 10): _FLAG,  # kept
     _key(_SOL, "SO_DONTROUTE", 5): _FLAG,  # kept
     _key(_SOL, "SO_PRIORITY", 12): Option(),  # kept

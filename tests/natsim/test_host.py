@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -308,70 +307,3 @@ def test_what_a_simulated_socket_is_not() -> None:
             socket.socket(socket.AF_INET, socket.SOCK_RAW)
 
     on_host(lambda net: program())
-
-
-def test_a_full_receive_buffer_loses_datagrams() -> None:
-    """Linux counts 768 bytes for each, beside what is in it: of 16 kB, 16 * 1024 fit in 8 + 1."""
-
-    async def program() -> int:
-        with socket.socket(type=socket.SOCK_DGRAM) as mine, socket.socket(type=socket.SOCK_DGRAM) as theirs:
-            mine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-            mine.bind(("127.0.0.1", 0))
-            for _ in range(50):
-                theirs.sendto(bytes(1280), mine.getsockname())
-            await asyncio.sleep(0.01)
-            return len(list(_all(mine)))
-
-    assert on_host(lambda net: program()) == 8
-
-
-def _all(sock: socket.socket) -> Iterator[bytes]:
-    while True:
-        try:
-            yield sock.recv(9999)
-        except BlockingIOError:
-            return
-
-
-def test_an_accepted_socket_inherits_what_the_listener_was_told() -> None:
-    async def program() -> Any:
-        loop = asyncio.get_running_loop()
-        with socket.socket() as listener, socket.socket() as mine:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
-            listener.bind(("127.0.0.1", 0))
-            listener.listen()
-            await loop.sock_connect(mine, listener.getsockname())
-            theirs, _ = await loop.sock_accept(listener)
-            with theirs:
-                told = theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
-                return told, theirs._calls.slot.connection.keepalive, mine._calls.slot.connection.keepalive
-
-    assert on_host(lambda net: program()) == (15, (15 * 10**9, 75 * 10**9, 9), None)
-
-
-def test_keepalive_notices_that_the_peer_has_gone() -> None:
-    net = natsim.two_nats("none", "none")
-
-    async def program() -> float:
-        reader, writer = await asyncio.open_connection(net.server.address, 80)
-        sock = writer.get_extra_info("socket")
-        for level, option, value in (
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-        ):
-            sock.setsockopt(level, option, value)
-        await asyncio.sleep(1)
-        net.world.cut("alice", "server", "drop")
-        with pytest.raises(TimeoutError):
-            await reader.read()
-        return asyncio.get_running_loop().time()
-
-    async def story() -> Any:
-        held: list[Any] = []
-        await net.server.start(asyncio.start_server(lambda *ends: held.append(ends), "0.0.0.0", 80))
-        return await net.alice.start(program())
-
-    assert 30 <= net.run(story).result <= 31.1

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from socket_table import STATES_OF_THE_FIRST, Case, Player, free_ports, has_ipv6, read_cases, read_conflicts
+from socket_player import Player, free_ports, has_ipv6
+from socket_table import STATES_OF_THE_FIRST, Case, read_cases, read_conflicts
 
 import natsim
 from natsim.host_ports import EPHEMERAL
@@ -44,8 +45,8 @@ async def play(cases: list[Case], places: dict[str, str] | None = None, on: Any 
 def play_in(world: str, cases: list[Case], delay: float) -> Results:
     """On alice, with bob beside her."""
     net = natsim.Internet()
-    for name in ("alice", "bob"):
-        net.host(name, link=natsim.Link(delay, mtu=1500))
+    for name, mtu in (("alice", 1500), ("bob", 1400)):
+        net.host(name, link=natsim.Link(delay, mtu=mtu))
 
     async def story() -> Results:
         places = {"alice": net.alice.address, "bob": net.bob.address, "nobody": NOBODY}
