@@ -14,18 +14,16 @@ from .host_udp import complain, listener_for, listeners_to_group
 from .icmp_error import PORT_UNREACHABLE, icmp_error
 from .multicast import Groups, is_multicast
 from .packet import IPV6_LOOPBACK, TCP, UDP, Packet, is_ipv6
+from .path_mtu import PathMtus
 from .pipe import DF_SET, Pipe
 from .reassembly import Reassembly
-from .scheduler import MILLISECOND, SECOND, Scheduler
+from .scheduler import MILLISECOND, Scheduler
 from .trace import ANSWERED, DELIVERED, DROPPED, Trace
 
 #: A packet from a host to itself takes this long, so that it never arrives within the call that sent it.
 LOOPBACK_DELAY = MILLISECOND // 100
 
 LOOPBACK = "127.0.0.1"
-
-#: So long a host believes what a router said of a path's MTU (Linux, net.ipv4.route.mtu_expires).
-PATH_MTU_LIFETIME = 600 * SECOND
 
 #: What a link without a limit takes.
 ETHERNET_MTU = 1500
@@ -48,8 +46,8 @@ class SimHost:
         self.ports = PortTable(self.chance, self.is_own)
         self.tcp = HostTcp(self)
         self._reassembly = Reassembly(clock, trace, name)
-        #: What routers have said of the largest packet to a destination, and until when it is believed.
-        self._path_mtus: dict[str, tuple[int, int]] = {}
+        #: What routers have said of the largest packet to a destination.
+        self._paths = PathMtus()
 
     # -- Addresses ---------------------------------------------------------------------------------------------------
 
@@ -80,8 +78,7 @@ class SimHost:
 
     def path_mtu(self, remote: str) -> int | None:
         """The largest packet that gets to `remote` in one piece, if a router has told of one (RFC 1191, RFC 8201)."""
-        mtu, until = self._path_mtus.get(remote, (None, 0))
-        return mtu if self.clock.now < until else None
+        return self._paths.of(remote, self.clock.now)
 
     # -- Sending ---------------------------------------------------------------------------------------------------
 
@@ -109,7 +106,7 @@ class SimHost:
 
     def _send_on_link(self, uplink: Pipe, packet: Packet) -> None:
         """TCP makes its segments small enough for the path by itself."""
-        path = self.path_mtu(packet.dst.address) if self._path_mtus and packet.protocol == UDP else None
+        path = self.path_mtu(packet.dst.address) if self._paths and packet.protocol == UDP else None
         if uplink.takes(packet) and (path is None or packet.size <= path or not (packet.df or packet.version == 6)):
             uplink.carry(packet)
         elif packet.df:
@@ -167,8 +164,7 @@ class SimHost:
             self.trace.add(self.name, DROPPED, packet, "UNKNOWN: an ICMP message that this host does not know")
             return
         self.trace.add(self.name, DELIVERED, packet)
-        if packet.mtu is not None:
-            self._path_mtus[quoted.dst.address] = packet.mtu, self.clock.now + PATH_MTU_LIFETIME
+        self._paths.learn(packet, self.clock.now)
         if quoted.protocol == TCP:
             self.tcp.complain(packet, quoted)
         else:

@@ -19,6 +19,9 @@ from .trace import ANSWERED, DELIVERED, DROPPED
 if TYPE_CHECKING:
     from .host import SimHost
 
+#: Bytes of the headers of IPv6 and TCP.
+IPV6_HEADERS = 60
+
 #: Hops that a segment may go, unless its socket wishes otherwise (net.ipv4.ip_default_ttl).
 DEFAULT_TTL = 64
 
@@ -94,6 +97,7 @@ class HostTcp:
         if old is not None:
             self._drop(old)
         connection = TcpConnection(local, remote, self._isn(), **self._settings(remote, wishes))
+        self._heed_path(connection)
         slot = self.slots[local, remote] = Slot(connection, binding, user)
         slot.grant(wishes)
         slot.connection.open(self._clock.now)
@@ -145,12 +149,18 @@ class HostTcp:
 
         Its segments are what this host's link takes in one piece (RFC 9293 section 3.7.1), or what the socket wishes.
         """
-        largest = self._host.mtu - (60 if is_ipv6(remote.address) else 40)
+        largest = self._host.mtu - (IPV6_HEADERS if is_ipv6(remote.address) else 40)
         return {
             "mss": min(largest, wishes.largest_segment or largest),
             "send_buffer": wishes.send_buffer,
             "receive_buffer": wishes.receive_buffer,
         }
+
+    def _heed_path(self, connection: TcpConnection) -> None:
+        """Let a new connection send no more at once than is known to get to its peer.  (IPv4 is cut by routers.)"""
+        limit = self._host.path_mtu(connection.remote.address) if is_ipv6(connection.remote.address) else None
+        if limit is not None:
+            connection.snd.lower_mss(limit - IPV6_HEADERS)
 
     # -- Segments that arrive ----------------------------------------------------------------------------------------
 
@@ -178,9 +188,13 @@ class HostTcp:
     def complain(self, packet: Packet, quoted: Packet) -> None:
         """An ICMP error about a segment of ours."""
         slot = self.slots.get((quoted.src, quoted.dst))
-        if slot is not None and packet.icmp is not None:
-            slot.connection.icmp_in(*packet.icmp, self._clock.now)
-            self.flush(slot)
+        if slot is None or packet.icmp is None:
+            return
+        limit = self._host.path_mtu(quoted.dst.address)
+        if limit is not None and packet.version == 6:
+            slot.connection.path_mtu_in(limit - IPV6_HEADERS, quoted.seq, self._clock.now)
+        slot.connection.icmp_in(*packet.icmp, self._clock.now)
+        self.flush(slot)
 
     def _backlog_for(self, syn: Packet) -> Backlog | None:
         """Who listens there?  Of several sockets (SO_REUSEPORT) the peer's port picks one."""
@@ -198,6 +212,7 @@ class HostTcp:
         self._host.trace.add(self._host.name, DELIVERED, syn)
         settings = self._settings(syn.src, backlog.wishes)
         connection = TcpConnection.accept(syn, self._isn(), self._clock.now, **settings)
+        self._heed_path(connection)
         binding = replace(backlog.binding, local=syn.dst, listening=False)
         self._host.ports.add(binding)
         slot = self.slots[syn.dst, syn.src] = Slot(connection, binding, None, backlog)

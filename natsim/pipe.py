@@ -41,21 +41,20 @@ class Pipe:
         """False for a packet that is too large for this link."""
         return self.mtu is None or packet.size <= self.mtu
 
-    def carry_fragments(self, packet: Packet, node: str, largest: int | None = None) -> None:
+    def carry_fragments(self, packet: Packet, node: str, path: int | None = None) -> None:
         """Take a packet that is too large, after `node` has cut it: its fragments, in order (RFC 4787 REQ-13a).
 
-        `largest` is the MTU of the whole path, if it is known to be less than this link's.
+        `path` is the MTU of the whole path, if it is known to be less than this link's.
         """
-        mtu = largest or self.mtu
-        assert mtu is not None
-        self._carry_pieces(packet, node, mtu, DF_CLEAR if packet.version == 4 else BY_ITS_SENDER)
+        if path is not None and (self.mtu is None or path < self.mtu):
+            self.carry_in_pieces(packet, node, path, FOR_ITS_PATH)
+        else:
+            assert self.mtu is not None
+            self.carry_in_pieces(packet, node, self.mtu, DF_CLEAR if packet.version == 4 else BY_ITS_SENDER)
 
-    def carry_again(self, packet: Packet, node: str, largest: int) -> None:
-        """Take a packet of IPv6 that has come to `node` in fragments of at most that size, and was put together."""
-        self._carry_pieces(packet, node, largest, AGAIN)
-
-    def _carry_pieces(self, packet: Packet, node: str, mtu: int, reason: str) -> None:
-        pieces = fragments_of(packet, mtu)
+    def carry_in_pieces(self, packet: Packet, node: str, largest: int, reason: str) -> None:
+        """Take a packet after `node` has cut it into pieces of at most `largest` bytes."""
+        pieces = fragments_of(packet, largest)
         self._trace.fragmented(node, packet, pieces, reason)
         for piece in pieces:
             self.carry(piece)
@@ -111,6 +110,7 @@ DF_CLEAR = "FRAGMENTED: larger than the MTU of the next link, and DF is not set 
 BY_ITS_SENDER = (
     "FRAGMENTED: larger than the MTU of the next link, and of IPv6, so cut by its sender (RFC 8200 section 4.5)"
 )
+FOR_ITS_PATH = "FRAGMENTED: larger than what is known to get there (RFC 8201 section 4)"
 AGAIN = "FRAGMENTED: as it came, after conntrack had put it together (Linux, ip6_fragment)"
 DF_SET = "TOO LARGE: for the MTU of the next link, and DF forbids to cut it (RFC 1191 section 4, RFC 4787 REQ-13)"
 TOO_BIG = "TOO LARGE: for the MTU of the next link, and only its sender may cut a packet of IPv6 (RFC 8200 section 4.5)"

@@ -15,7 +15,7 @@ from .icmp_error import NO_HOST, NO_ROUTE, PORT_UNREACHABLE, TIME_EXCEEDED, TOO_
 from .multicast import is_multicast
 from .nat.verdict import Verdict
 from .packet import TCP, UDP, Packet
-from .pipe import Pipe, too_large
+from .pipe import AGAIN, Pipe, too_large
 from .reassembly import Reassembly
 from .scheduler import Scheduler
 from .tcp import reset_for
@@ -252,7 +252,7 @@ class NatBox:
         if pipe is None:
             return
         if (largest := self._largest_part_of(packet)) is not None:
-            pipe.carry_again(packet, self.name, largest)
+            pipe.carry_in_pieces(packet, self.name, largest, AGAIN)
         elif pipe.takes(packet):
             pipe.carry(packet)
         else:

@@ -29,7 +29,7 @@ What a NAT lesson needs is exact: simultaneous open (two SYNs that cross, RFC 92
 segment as Linux 6.18 does it, and RST, ICMP errors and the times of repeated SYNs are as there.
 
 Not here, on purpose: SACK, ECN, TCP Fast Open, timestamps and PAWS, pacing, CUBIC, urgent data, Nagle's
-algorithm (always off, as with TCP_NODELAY), path MTU discovery, restart of the congestion window after idle
+algorithm (always off, as with TCP_NODELAY), path MTU discovery in IPv4, restart of the congestion window after idle
 (RFC 5681 section 4.1).  Listening sockets, ports and the choice of initial sequence numbers belong to the host
 (`host.py`).
 """
@@ -347,6 +347,15 @@ class TcpConnection:
             self._send_ack(packet.uid)
         elif self.rcv.at_fin:
             self._move_on(PEER_FINISHES, now)
+
+    def path_mtu_in(self, mss: int, seq: int, now: int) -> None:
+        """A segment of ours, the one with that number, was too large for a link; `mss` bytes of text would pass.
+
+        Believed only of what is under way (RFC 5927 section 4.1).
+        """
+        if self.snd.is_under_way(seq) and self.snd.lower_mss(mss) and self.state not in HANDSHAKE:
+            self.snd.resend_smaller(now)
+            self.snd.transmit(now)
 
     def icmp_in(self, icmp_type: int, icmp_code: int, now: int) -> None:
         """An ICMP error about a segment of ours has arrived (RFC 9293 section 3.9.2.2).

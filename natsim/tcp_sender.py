@@ -86,6 +86,24 @@ class Sender:
         self.wnd = self.max_wnd = syn.window  # the window of a SYN is never scaled
         self.wl1, self.wl2 = syn.seq, syn.ack if syn.flags & ACK else self.iss
 
+    def is_under_way(self, seq: int) -> bool:
+        """Has the segment that begins there been sent, and not yet been acknowledged?"""
+        return at_or_before(self.una, seq) and before(seq, self.max)
+
+    def lower_mss(self, mss: int) -> bool:
+        """Send no more than `mss` bytes at once from now on.  False if it was no more before."""
+        if mss >= self.mss:
+            return False
+        self.mss = self.congestion.mss = mss
+        return True
+
+    def resend_smaller(self, now: int) -> None:
+        """What is under way was too large, and is sent again in smaller segments.
+
+        That is no sign of congestion, so the window stays as it is (RFC 8201 section 5.4).
+        """
+        self.nxt = add(self.una, self._resend_first(now))
+
     def syn_acknowledged(self, now: int) -> None:
         """The stream begins."""
         self._advance(self.max, now)
