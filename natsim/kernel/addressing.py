@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from ..internet import Host, Internet, Nat
 from ..internet import public_addresses as public_addresses
+from ..packet import is_ipv6
 from .nftables import WAN
 
 Node = Host | Nat
@@ -45,9 +46,10 @@ def up(node: Node) -> str:
     return WAN if isinstance(node, Nat) else "eth0"
 
 
-def address(node: Node) -> str:
-    """A node's address towards the outside."""
-    return node.address if isinstance(node, Nat) else node._address
+def addresses(node: Node) -> tuple[str, ...]:
+    """A node's addresses towards the outside."""
+    own = node.addresses if isinstance(node, Nat) else node._addresses
+    return tuple(address for address in own if not is_ipv6(address))
 
 
 def nodes(net: Internet) -> list[Node]:
@@ -73,7 +75,8 @@ def uplink(node: Node, is_veth: bool) -> Iterator[str]:
     if is_veth:
         yield f"link set {interface} arp off"
     yield from _mtu(node, interface)
-    yield f"address add {address(node)}/{prefix} dev {interface}"
+    for address in addresses(node):
+        yield f"address add {address}/{prefix} dev {interface}"
     yield f"link set {interface} up"
     yield f"route add default via {gateway} dev {interface} onlink"
 
@@ -108,9 +111,9 @@ def _mtu(node: Node, interface: str) -> Iterator[str]:
 
 def _below(net: Internet, node: Node) -> Iterator[str]:
     """The addresses to be found down a node's link: its own, and what is inside and not translated."""
-    yield f"{address(node)}/32"
+    yield from (f"{address}/32" for address in addresses(node))
     if isinstance(node, Nat) and not node.translates:
         yield str(node.lan)
         for inner in children(net, node):
             if isinstance(inner, Nat):
-                yield from list(_below(net, inner))[1:]  # its own address is in the LAN already
+                yield from list(_below(net, inner))[len(addresses(inner)) :]  # its own are in the LAN already

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from ..internet import Internet
-from ..nat.devices import DEVICES
 from ..nat.linux import LinuxBehavior, Masquerade, WanInput
 
 WAN = "wan"
@@ -21,22 +20,12 @@ class KernelCannot(RuntimeError):
 
 
 def check(net: Internet) -> None:
-    """Complain about NATs that nftables cannot be."""
-    able = [
-        name for name, device in DEVICES.items() if all(isinstance(layer, LinuxBehavior) for layer in device.layers)
-    ]
+    """Complain about what the kernel world cannot build."""
     for nat in net.nats.values():
-        if not isinstance(nat.behavior, LinuxBehavior):
-            raise KernelCannot(
-                f"the kernel world cannot build {nat.name}, which is a {type(nat.behavior).__name__}: so far it builds "
-                f"NATs from Linux's own nftables, which can be a LinuxBehavior only ({', '.join(able)}). "
-                'Take one of those, or run this internet with world="sim"'
-            )
         if nat.behavior.port_mapping:
             raise KernelCannot(
-                f"the kernel world has no {' or '.join(nat.behavior.port_mapping)} server for {nat.name}: nftables "
-                "translates, but does not talk to hosts. Leave port_mapping out, "
-                'or run this internet with world="sim"'
+                f"the kernel world has no {' or '.join(nat.behavior.port_mapping)} server for {nat.name}: its NATs "
+                'translate, but do not talk to hosts. Leave port_mapping out, or run this internet with world="sim"'
             )
 
 

@@ -1,7 +1,8 @@
 """The kernel world: an internet made of network namespaces, for one run.
 
 One namespace for each host and NAT and one for the core, joined by veth where a link has no delay and by TUN where it
-has; nftables makes the NATs.  What each namespace is told is text from `addressing.py` and `nftables.py`; how a
+has; nftables makes the NATs.  A NAT that Linux cannot be is the simulator's own, between the namespaces (`boxes.py`).
+What each namespace is told is text from `addressing.py` and `nftables.py`; how a
 namespace lives is in `namespace.py`, how packets are delayed in `wire.py`, how sockets come to their hosts in
 `sockets.py`.
 
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..aio.current import current_host
 from ..aio.wall_loop import WallLoop
-from ..faults import cannot_strike
+from ..faults import Flush, cannot_strike
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
+from ..trace import Untraced
 from . import addressing
+from .boxes import Boxes, is_simulated
 from .namespace import Namespace
 from .nftables import CORE, Cut, check, cut_rules, nat_rules, nat_sysctls
 from .requirements import available, program
@@ -54,8 +57,6 @@ class KernelWorld:
 
     def __enter__(self) -> KernelWorld:
         check(self.net)
-        if several := [host.name for host in self.net.hosts.values() if len(host._addresses) > 1]:
-            raise RuntimeError(f'the kernel world gives {several[0]} one address only, so far; use world="sim"')
         if problem := available():
             raise RuntimeError(problem)
         try:
@@ -74,16 +75,25 @@ class KernelWorld:
         self.loop = self._built.enter_context(
             contextlib.closing(WallLoop({name: host._address for name, host in self.net.hosts.items()}))
         )
+        self.boxes = self._built.enter_context(
+            contextlib.closing(Boxes(self.net, self.loop, Untraced, self._namespace))
+        )
         nodes = addressing.nodes(self.net)
-        for name in (addressing.CORE, *(node.name for node in nodes)):
+        for name in (addressing.CORE, *(node.name for node in nodes if not is_simulated(node))):
             self._add_namespace(name, router=name not in self.net.hosts)
         # From the top down: each node makes the links below it, so that it finds the one above.
         self._furnish(None)
         for node in nodes:
-            self._furnish(node)
+            if not is_simulated(node):
+                self._furnish(node)
+            elif node.behind is not None and is_simulated(node.behind):
+                self._build_box(node)
         for name in self.net.hosts:
             host = self.hosts[name] = KernelHost(name, self.namespaces[name])
             self._built.callback(host.close)
+
+    def _namespace(self, node: addressing.Node | None) -> Namespace:
+        return self.namespaces[node.name if node is not None else addressing.CORE]
 
     def _add_namespace(self, name: str, router: bool) -> None:
         namespace = self.namespaces[name] = self._built.enter_context(contextlib.closing(Namespace(name)))
@@ -92,13 +102,16 @@ class KernelWorld:
 
     def _furnish(self, node: addressing.Node | None) -> None:
         """Give a node (None is the core) its interfaces, addresses, routes and rules."""
-        namespace = self.namespaces[node.name if node else addressing.CORE]
+        namespace = self._namespace(node)
         script = list(addressing.lonely(is_core=node is None))
         if node is not None:
             script += addressing.uplink(node, is_veth=not _needs_wire(node))
         if not isinstance(node, Host):
             for below in addressing.children(self.net, node):
-                script += self._link(namespace, below)
+                if is_simulated(below):
+                    self._build_box(below)
+                else:
+                    script += self._link(namespace, below)
             script += addressing.downlinks(self.net, node)
         namespace.run([program("ip"), "-batch", "-"], "\n".join(script) + "\n")
         if node is None:
@@ -107,6 +120,10 @@ class KernelWorld:
             assert isinstance(node.behavior, LinuxBehavior)  # check() has seen to it
             namespace.run(_nft(), nat_rules(node.behavior))
             namespace.sysctl(nat_sysctls(node.behavior))  # they exist once a rule has called for conntrack
+
+    def _build_box(self, node: addressing.Node) -> None:
+        assert isinstance(node, Nat)
+        self.boxes.build(node, addressing.down(node), addressing.up)
 
     def _link(self, above: Namespace, node: addressing.Node) -> list[str]:
         """Make the link of a node to the one above; returns what `ip` has to do for it."""
@@ -140,10 +157,17 @@ class KernelWorld:
         node: Host | Nat | None = self.net.hosts.get(name) or self.net.nats.get(name)
         if node is None:
             raise ValueError(f"this internet has no {name!r}; it has {', '.join([*self.net.hosts, *self.net.nats])}")
+        if is_simulated(node):
+            if node.behind is not None and is_simulated(node.behind):
+                raise RuntimeError(f"{name} is between other simulated routers, where nobody counts")
+            sent, received = self._namespace(node.behind).counters(addressing.down(node))  # as the other end sees it
+            return received, sent
         return self.namespaces[name].counters(addressing.up(node))
 
     def enter_command(self, name: str) -> list[str]:
         """The beginning of a command that runs a program inside a node, from any shell of this machine."""
+        if name not in self.namespaces:
+            raise RuntimeError(f"{name} is a simulated router: no program can run in it")
         return ["nsenter", f"--net={self.namespaces[name].path}"]
 
     # -- Faults ------------------------------------------------------------------------------------------------------
@@ -160,12 +184,19 @@ class KernelWorld:
         self._set_cuts([cut for cut in self._cuts if {cut[0], cut[1]} != ends])
 
     def reboot(self, nat: Nat) -> None:
-        """Not here: the kernel's connection tracking cannot be made to forget, so far."""
+        """A simulated router forgets all it knew.  The kernel's connection tracking cannot be made to, so far."""
+        if is_simulated(nat):
+            for box in self.boxes.of(nat):
+                box.engine.reboot()
+            return
         raise RuntimeError(f'the kernel world cannot reboot {nat.name} so far; run this story with world="sim"')
 
     def strike(self, fault: Fault) -> None:
-        """Not here, so far: only cuts."""
-        raise cannot_strike(self.name, fault)
+        """Simulated routers can be flushed; nothing else is here, so far."""
+        if not isinstance(fault, Flush) or not is_simulated(self.net.nats[fault.node]):
+            raise cannot_strike(self.name, fault)
+        for box in self.boxes.of(self.net.nats[fault.node]):
+            box.engine.flush()
 
     def _set_cuts(self, cuts: list[Cut]) -> None:
         self.namespaces[addressing.CORE].run(_nft(), cut_rules(cuts))
@@ -176,8 +207,9 @@ class KernelWorld:
 
 
 def _needs_wire(node: addressing.Node) -> bool:
-    """All that veth can do to packets is to take none that are too large."""
-    return bool(node.link.delay) or not node.link.is_plain
+    """All that veth can do to packets is to take none that are too large; and it joins two namespaces."""
+    between_two = node.behind is None or not is_simulated(node.behind)
+    return bool(node.link.delay) or not node.link.is_plain or not between_two
 
 
 def _nft() -> list[str]:
