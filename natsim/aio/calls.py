@@ -118,7 +118,7 @@ class Calls(ABC):
     # -- Data --------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def send(self, data: bytes, remote: Endpoint | None) -> int:
+    def send(self, data: bytes | memoryview, remote: Endpoint | None) -> int:
         """How many bytes were taken."""
 
     @abstractmethod

@@ -50,7 +50,8 @@ class DatagramCalls(Calls):
             binding.local = binding.local._replace(address=source)
         binding.remote = remote
 
-    def send(self, data: bytes, remote: Endpoint | None) -> int:
+    def send(self, data: bytes | memoryview, remote: Endpoint | None) -> int:
+        data = bytes(data)  # the caller may change what it is a view of
         if self.error:
             self.raise_error()
         if remote is None:

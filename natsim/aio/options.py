@@ -27,7 +27,8 @@ def _key(level: int, name: str, on_linux: int) -> Key:
     return level, getattr(socket, name, on_linux)
 
 
-_SOL, _IP, _IP6, _TCP = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV6, socket.IPPROTO_TCP
+_SOL, _IP, _TCP = socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_TCP
+_IP6 = getattr(socket, "IPPROTO_IPV6", 41)
 
 REUSE_ADDRESS = _key(_SOL, "SO_REUSEADDR", 2)
 REUSE_PORT = _key(_SOL, "SO_REUSEPORT", 15)

@@ -227,9 +227,15 @@ class SimSocket(socket.socket):
         self._check_open()
         return self._calls.send(data, None)
 
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """As of any socket that does not block: BlockingIOError, with a part sent, if not all is taken."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[self.send(rest, flags) :]
+
     def sendto(self, data: Any, *args: Any) -> int:
         self._check_open()
-        return self._calls.send(bytes(data), self._remote(args[-1]))
+        return self._calls.send(data, self._remote(args[-1]))
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Any = (), flags: int = 0, address: Any = None) -> int:
         self._check_open()

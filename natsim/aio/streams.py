@@ -127,7 +127,7 @@ class StreamCalls(Calls):
 
     # -- Data --------------------------------------------------------------------------------------------------------
 
-    def send(self, data: bytes, remote: Endpoint | None) -> int:
+    def send(self, data: bytes | memoryview, remote: Endpoint | None) -> int:
         """TCP forgets the address, if one is given."""
         if self.slot is None:
             raise os_error(errno.EPIPE)

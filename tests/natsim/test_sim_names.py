@@ -77,6 +77,17 @@ def test_loopback_and_every_address_in_both_families() -> None:
     assert on_alice(six(), program) == (both, both, [("0.0.0.0", 1), ("::", 1, 0, 0)])
 
 
+def test_entries_have_one_order_in_a_set_whatever_python_hashes_texts_by() -> None:
+    """asyncio's servers bind in the order of such a set, and so draw their ports."""
+
+    async def program() -> Any:
+        infos = socket.getaddrinfo("server", 80)
+        assert len({*infos, *infos}) == len(infos) == 4
+        return [hash(info) == hash(tuple(map(int, info[:3]))) for info in infos]
+
+    assert on_alice(six(), program) == [True] * 4
+
+
 def test_addresses_of_ipv4_are_mapped_for_who_asks() -> None:
     def program(flags: int) -> Any:
         async def ask() -> Any:

@@ -159,6 +159,27 @@ def test_datagrams_of_ipv6_are_cut_for_the_path_once_a_router_has_told_its_mtu()
     assert net.run(story).result == (1, 1302), "the first is lost, as the router says, and the second is cut"
 
 
+def test_views_of_buffers_can_be_sent_and_changed_afterwards() -> None:
+    async def program() -> Any:
+        loop = asyncio.get_running_loop()
+        buffer = bytearray(b"first")
+        with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket() as listener, socket.socket() as mine:
+            one.bind(("127.0.0.1", 0))
+            one.connect(one.getsockname())
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            await loop.sock_connect(mine, listener.getsockname())
+            theirs, _ = await loop.sock_accept(listener)
+            one.send(memoryview(buffer))
+            one.sendto(buffer, one.getsockname())
+            mine.sendall(memoryview(buffer))
+            buffer[:] = b"other"
+            with theirs:
+                return [await loop.sock_recv(sock, 9) for sock in (one, one, theirs)]
+
+    assert on_host(lambda net: program()) == [b"first"] * 3
+
+
 def test_an_accepted_socket_inherits_what_the_listener_was_told() -> None:
     async def program() -> Any:
         loop = asyncio.get_running_loop()
