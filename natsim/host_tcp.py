@@ -89,8 +89,13 @@ class HostTcp:
         return slot is not None and slot.connection.state not in (State.CLOSED, State.TIME_WAIT)
 
     def connect(self, binding: Binding, remote: Endpoint, user: User, wishes: Wishes) -> Slot:
-        """Open a connection from a bound port.  EADDRNOTAVAIL if these two endpoints have one already."""
+        """Open a connection from a bound port.
+
+        EADDRNOTAVAIL if these two endpoints have one already, ENETUNREACH from an address that the host has no more.
+        """
         local = binding.local
+        if not self._host.is_own(local.address):
+            raise os_error(errno.ENETUNREACH)
         if self.is_taken(local, remote):
             raise os_error(errno.EADDRNOTAVAIL)
         old = self.slots.get((local, remote))

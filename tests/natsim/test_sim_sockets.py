@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from socket_player import Player, free_ports, has_ipv6
+from socket_player import Player, free_ports, has_ipv6, machine_to_itself
 from socket_table import STATES_OF_THE_FIRST, Case, read_cases, read_conflicts
 
 import natsim
@@ -58,7 +58,8 @@ def play_in(world: str, cases: list[Case], delay: float) -> Results:
 @functools.cache
 def on_loopback() -> Results:
     """What really comes of all cases that need one host."""
-    return asyncio.run(play([case for case in CASES if not case.hosts]))
+    with machine_to_itself():
+        return asyncio.run(play([case for case in CASES if not case.hosts]))
 
 
 @functools.cache
@@ -110,7 +111,8 @@ def test_who_gets_a_port_that_another_has(state: str, kind: str) -> None:
         found = net.run(story).result
     else:
         linux_only()
-        found = asyncio.run(outcomes(state))
+        with machine_to_itself():
+            found = asyncio.run(outcomes(state))
     rows = [row for row in CONFLICTS if row.state == state]
     assert found == [f"{row.first} | {row.second} | {row.outcomes}" for row in rows]
     assert all(len(row.outcomes) == 16 for row in rows)
