@@ -271,9 +271,10 @@ class HostTcp:
             self._arm(slot)
 
     def _drop(self, slot: Slot) -> None:
-        """Forget a connection that is over.  Its socket, if any, keeps its port until it is closed."""
+        """Forget a connection that is over.  Its socket, if any, keeps its port until it is closed, if it chose it."""
         key = (slot.connection.local, slot.connection.remote)
         if self.slots.get(key) is slot:
             del self.slots[key]
-        if slot.user is None and (slot.backlog is None or slot not in slot.backlog.ready):
+        waits = slot.backlog is not None and slot in slot.backlog.ready
+        if slot.binding.automatic or (slot.user is None and not waits):
             self._host.ports.release(slot.binding)

@@ -47,6 +47,7 @@ class StreamCalls(Calls):
         self._connect_told = False  # connect() has said that it is done
         self._error_told = False  # the connection's
         self._read_shut = self._write_shut = False
+        self._was_wildcard = False  # before connect gave it one address
 
     def peer(self) -> Endpoint:
         if self.slot is None or not self.slot.connection.connected or self.state_number == _CLOSED:
@@ -64,7 +65,8 @@ class StreamCalls(Calls):
             return
         source = self.source_for(remote)
         binding = self._bound_to_connect(source, remote)
-        if binding.local.address in (ANY, ANY6):
+        self._was_wildcard = binding.local.address in (ANY, ANY6)
+        if self._was_wildcard:
             binding.local = binding.local._replace(address=source)
         self.slot = self.host.tcp.connect(binding, remote, self, self.options.wishes(is_ipv6(remote.address)))
         raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
@@ -81,11 +83,12 @@ class StreamCalls(Calls):
         raise os_error(errno.EISCONN if connection.connected else errno.EALREADY)
 
     def _forget(self, slot: Slot) -> None:
-        """Be a fresh socket again; a port that the socket had chosen itself stays its own."""
+        """Be as before connect; a port that connect had chosen is given back already."""
         self.slot, self._error_told = None, False
         if slot.binding.automatic:
-            self.host.ports.release(slot.binding)
             self.binding = None
+        elif self._was_wildcard:
+            slot.binding.local = self.wildcard._replace(port=slot.binding.local.port)
 
     def _bound_to_connect(self, source: str, remote: Endpoint) -> Binding:
         """The socket's binding.  A port that connect has to choose may be that of connections to elsewhere."""
