@@ -140,6 +140,8 @@ class NatBox:
             self._end(packet, "PORT CLOSED: this router itself has no such service", answer)
         elif self._is_local(packet.dst.address):
             self._end(packet, "NO HOST: nobody has that address here", icmp_error(self.gateway, packet, NO_HOST))
+        elif self._is_ipv6 and is_multicast(packet.dst.address):
+            self._trace.add(self.name, DROPPED, packet, GROUP)
         elif packet.ttl <= 1:
             self._end(packet, expired(packet), icmp_error(self.gateway, packet, TIME_EXCEEDED))
         else:
@@ -172,7 +174,7 @@ class NatBox:
     def receive_outside(self, packet: Packet) -> None:
         """A packet from the world."""
         if is_multicast(packet.dst.address):
-            self._trace.add(self.name, DROPPED, packet, "MULTICAST: it goes no further than its LAN")
+            self._trace.add(self.name, DROPPED, packet, GROUP)
             return
         if packet.fragment is not None and self._reassembly is not None:
             self._reassembly.receive(packet, self.receive_outside)
@@ -271,6 +273,7 @@ def expired(packet: Packet) -> str:
     return EXPIRED if packet.version == 4 else HOP_LIMIT
 
 
+GROUP = "MULTICAST: it goes no further than its LAN"
 EXPIRED = "TTL: it ran out here (RFC 1812 section 5.3.1)"
 HOP_LIMIT = "HOP LIMIT: it ran out here (RFC 8200 section 3)"
 

@@ -53,7 +53,8 @@ class KernelFirewall6:
             self._lan, self._wan = (
                 self._built.enter_context(self._namespace.call(open_tun, name, offload=False)) for name in ("lan", WAN)
             )
-            script = ["link set lo up", "link set lan up", f"link set {WAN} mtu {mtu} up"]
+            # Without a queue nothing waits in one, not even while the kernel tells its neighbours about its groups.
+            script = ["link set lo up", "link set lan txqueuelen 0 up", f"link set {WAN} txqueuelen 0 mtu {mtu} up"]
             script += [f"address add {gateway}/128 dev lan nodad", f"address add {external}/128 dev {WAN} nodad"]
             script += [f"route add {lan} dev lan", f"route add default dev {WAN}"]
             self._namespace.run([program("ip"), "-6", "-batch", "-"], "\n".join(script) + "\n")

@@ -16,12 +16,12 @@ from natsim.nat.devices import find
 from natsim.packet import ACK, FIN, ICMP, RST, SYN, Endpoint, Packet
 from natsim.scheduler import SECOND
 from natsim.sim_world import SimWorld
-from natsim.trace import ANSWERED, DELIVERED, FRAGMENTED, HELD
+from natsim.trace import ANSWERED, DELIVERED, DROPPED, FRAGMENTED, HELD
 
 LINUX = find("firewall").layers[0]
 STRICT = natsim.NatBehavior(translate=False)
-#: RFC 6092 REC-11 and REC-33: "endpoint-independent" where applications matter most.
-OPEN = natsim.NatBehavior(translate=False, filtering="endpoint-independent")
+#: RFC 6092 REC-17 and REC-33: "endpoint-independent" where applications matter most.
+OPEN = find("rfc6092").layers[0]
 BOTH = pytest.mark.parametrize("firewall", [LINUX, STRICT], ids=["Linux", "RFC 6092"])
 
 ALICE, SERVER, BOB = (Endpoint(f"2001:db8{end}", 5000) for end in (":1::2", "::10", "::12"))
@@ -156,6 +156,14 @@ def test_the_router_itself_is_guarded_by_its_input_chain() -> None:
             send(world, "server", ping)
             pongs = [e.packet.icmp for e in world.trace if e.node == "server" and e.packet.cause == ping.uid]
             assert pongs == {"drop": [], "reject": [(1, 4)], "accept": [(129, 0)]}[wan_input]
+
+
+@pytest.mark.parametrize("firewall", [OPEN, LINUX], ids=["RFC 6092", "Linux"])
+def test_groups_are_for_the_lan(world: SimWorld) -> None:
+    """RFC 6092 REC-2; and nobody complains."""
+    [end] = send(world, "alice", udp(ALICE, Endpoint("ff02::fb", 5353)))
+    assert (end.node, end.action, end.packet.dst.port) == ("nat_a", DROPPED, 5353)
+    assert "MULTICAST" in str(end.reason)
 
 
 # -- ICMPv6 ------------------------------------------------------------------------------------------------------------

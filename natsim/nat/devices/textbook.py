@@ -120,4 +120,25 @@ DEVICES = (
             "limits": "RFC 5508 REQ-8: ICMP type 3 code 13 when no session can be made",
         },
     ),
+    Device(
+        "rfc6092",
+        (
+            NatBehavior(
+                translate=False,
+                filtering=endpoint_independent,
+                unsolicited_syn=hold_syn,
+                timeouts=Timeouts(udp=300, tcp_opening=240, tcp_established=7440, tcp_closing=240, tcp_reset=240),
+            ),
+        ),
+        "no NAT: the firewall of an IPv6 home router; of the two filters recommended, the one that helps applications",
+        "RFC 6092",
+        {
+            "mapping": "no translation, by definition",
+            "filtering": "RFC 6092 REC-17 (UDP) and REC-33 (TCP): endpoint-independent for transparency, as here, or "
+            "address-dependent for strictness",
+            "unsolicited_syn": "RFC 6092 REC-34: silence for six seconds, then ICMPv6 type 1 code 1",
+            "timeouts": "RFC 6092 REC-14 (UDP, five minutes), REC-35 (TCP)",
+            "refresh": "RFC 6092 REC-16: packets from inside; those from outside MAY, and here do not",
+        },
+    ),
 )
