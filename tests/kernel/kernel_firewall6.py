@@ -6,6 +6,7 @@ Its rules are those of `natsim/kernel/nftables.py` for a router that does not ma
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from io import FileIO
 
@@ -53,8 +54,7 @@ class KernelFirewall6:
             self._lan, self._wan = (
                 self._built.enter_context(self._namespace.call(open_tun, name, offload=False)) for name in ("lan", WAN)
             )
-            # Without a queue nothing waits in one, not even while the kernel tells its neighbours about its groups.
-            script = ["link set lo up", "link set lan txqueuelen 0 up", f"link set {WAN} txqueuelen 0 mtu {mtu} up"]
+            script = ["link set lo up", "link set lan up", f"link set {WAN} mtu {mtu} up"]
             script += [f"address add {gateway}/128 dev lan nodad", f"address add {external}/128 dev {WAN} nodad"]
             script += [f"route add {lan} dev lan", f"route add default dev {WAN}"]
             self._namespace.run([program("ip"), "-6", "-batch", "-"], "\n".join(script) + "\n")
@@ -75,6 +75,11 @@ class KernelFirewall6:
 
     def _send(self, packet: Packet, here: FileIO, there: FileIO) -> tuple[list[Packet], list[Packet]]:
         here.write(VNET_HEADER + to_bytes(packet, self._large if packet.fragment is not None else None))
+        passed, back = list(_waiting(there)), list(_waiting(here))
+        if passed or back:
+            return passed, back
+        # Nothing, or it waits in the queue of a device on which the kernel just tells its neighbours about its groups.
+        time.sleep(0.002)
         return list(_waiting(there)), list(_waiting(here))
 
 
