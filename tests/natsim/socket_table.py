@@ -46,7 +46,7 @@ class Case:
     @property
     def hosts(self) -> set[str]:
         """The hosts beside the first that it needs; none: it can run on plain loopback."""
-        return set(re.findall(r"\b(alice|bob|nobody)\b", " ".join(map(str, self.steps))))
+        return set(re.findall(r"\b(alice|bob2?|nobody)\b", " ".join(map(str, self.steps))))
 
 
 def read_cases(path: Path) -> list[Case]:

@@ -45,11 +45,12 @@ async def play(cases: list[Case], places: dict[str, str] | None = None, on: Any 
 def play_in(world: str, cases: list[Case], delay: float) -> Results:
     """On alice, with bob beside her."""
     net = natsim.Internet()
-    for name, mtu in (("alice", 1500), ("bob", 1400)):
-        net.host(name, link=natsim.Link(delay, mtu=mtu))
+    net.host("alice", link=natsim.Link(delay, mtu=1500))
+    net.host("bob", link=natsim.Link(delay, mtu=1400), addresses=2)
 
     async def story() -> Results:
-        places = {"alice": net.alice.address, "bob": net.bob.address, "nobody": NOBODY}
+        bob, bob2 = net.bob.addresses
+        places = {"alice": net.alice.address, "bob": bob, "bob2": bob2, "nobody": NOBODY}
         return await net.alice.start(play(cases, places, lambda host, program: net.hosts[host].start(program)))
 
     return net.run(story, world).result
