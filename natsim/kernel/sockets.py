@@ -10,16 +10,18 @@ import socket
 import weakref
 from typing import Any
 
+from ..aio.names import Names
 from .namespace import Namespace
 
 
 class KernelHost:
     """What `current_host` holds in the kernel world."""
 
-    def __init__(self, name: str, namespace: Namespace) -> None:
+    def __init__(self, name: str, namespace: Namespace, names: Names | None = None) -> None:
         self.name = name
         self.namespace = namespace
-        self.names = self.readiness = None  # the loop knows the other hosts by name, this machine the rest
+        self.names = names
+        self.readiness = None  # its descriptors are real ones
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.socket_class = _socket_class(namespace, self._opened)
 

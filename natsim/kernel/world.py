@@ -15,10 +15,12 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..aio.current import current_host
+from ..aio.names import Names
 from ..aio.wall_loop import WallLoop
 from ..faults import Flush, cannot_strike
 from ..internet import Host, Internet, Nat
@@ -89,7 +91,8 @@ class KernelWorld:
             elif node.behind is not None and is_simulated(node.behind):
                 self._build_box(node)
         for name in self.net.hosts:
-            host = self.hosts[name] = KernelHost(name, self.namespaces[name])
+            names = Names(self, name, partial(self.addresses_of, name))
+            host = self.hosts[name] = KernelHost(name, self.namespaces[name], names)
             self._built.callback(host.close)
 
     def _namespace(self, node: addressing.Node | None) -> Namespace:
@@ -151,6 +154,15 @@ class KernelWorld:
     def address_of(self, host: Host) -> str:
         """A host has the address that its description says."""
         return host._address
+
+    def addresses_of(self, name: str) -> tuple[str, ...]:
+        """For programs that look up a name."""
+        host = self.net.hosts.get(name)
+        return addressing.addresses(host) if host else ()
+
+    def name_of(self, address: str) -> str | None:
+        """For programs that look up an address."""
+        return next((name for name in self.net.hosts if address in self.addresses_of(name)), None)
 
     def traffic(self, name: str) -> tuple[int, int]:
         """Bytes that a host has received and sent on its link, or a NAT on its outer one, headers included."""

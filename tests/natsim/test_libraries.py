@@ -7,6 +7,7 @@ too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from pathlib import Path
@@ -90,11 +91,12 @@ class StunServer(asyncio.DatagramProtocol):
         self.transport.sendto(stun.encode(stun.Message(stun.Kind.SUCCESS, request.transaction, seen)), addr)
 
 
-async def stun_server() -> None:
-    await asyncio.get_running_loop().create_datagram_endpoint(StunServer, ("0.0.0.0", 3478))
+async def stun_server() -> asyncio.DatagramTransport:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StunServer, ("0.0.0.0", 3478))
+    return transport
 
 
-def ice_meets(nat: str) -> Any:
+def ice_meets(nat: str, world: str = "sim") -> Any:
     """Two aioice connections behind two such NATs: what each hears, and which way they take."""
     net = natsim.two_nats(nat, nat, seed=1)
     mailboxes = {True: asyncio.Queue[Any](), False: asyncio.Queue[Any]()}
@@ -117,15 +119,18 @@ def ice_meets(nat: str) -> Any:
             await ice.close()
 
     async def story() -> Any:
-        await net.server.start(stun_server())
-        ends = net.alice.start(peer(True)), net.bob.start(peer(False))
-        return await asyncio.gather(*ends, return_exceptions=True)
+        with contextlib.closing(await net.server.start(stun_server())):
+            ends = net.alice.start(peer(True)), net.bob.start(peer(False))
+            return await asyncio.gather(*ends, return_exceptions=True)
 
-    return net.run(story).result
+    return net.run(story, world).result
 
 
-def test_aioice_meets_through_nats_that_can_be_punched() -> None:
-    (alice, *_, offered), (bob, *_) = ice_meets("eim-apdf")
+@pytest.mark.parametrize(("nat", "world"), [("eim-apdf", "sim"), ("linux", "sim"), ("linux", "kernel")])
+def test_aioice_meets_through_nats_that_can_be_punched(nat: str, world: str, request: pytest.FixtureRequest) -> None:
+    if world == "kernel":
+        request.getfixturevalue("kernel")
+    (alice, *_, offered), (bob, *_) = ice_meets(nat, world)
     assert (alice, bob) == (b"good day", b"hello")
     assert offered == ["host", "srflx"], "the address of the simulated host, and the one that its NAT shows"
 
