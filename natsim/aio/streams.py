@@ -44,7 +44,7 @@ class StreamCalls(Calls):
         super().__init__(host, ipv6, options, notice)
         self.slot: Slot | None = None
         self._backlog: Backlog | None = None
-        self._connect_told = False  # connect() has said that it is done
+        self._connect_told = False  # a connect() that was under way says once that it is done
         self._error_told = False  # the connection's
         self._read_shut = self._write_shut = False
         self._was_wildcard = False  # before connect gave it one address
@@ -72,15 +72,15 @@ class StreamCalls(Calls):
         raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
 
     def _tell_how_it_goes(self, slot: Slot) -> None:
-        connection = slot.connection
-        if connection.closed and not connection.connected and connection.error is not None:
+        if self._connect_told:
+            raise os_error(errno.EISCONN)
+        if slot.connection.closed:
             code = self.take_error() or errno.ECONNABORTED
             self._forget(slot)
             raise os_error(code)
-        if connection.connected and not self._connect_told:
-            self._connect_told = True  # Linux: a connect() that was under way says once that it is done
-            return
-        raise os_error(errno.EISCONN if connection.connected else errno.EALREADY)
+        if not slot.connection.connected:
+            raise os_error(errno.EALREADY)
+        self._connect_told = True
 
     def _forget(self, slot: Slot) -> None:
         """Be as before connect; a port that connect had chosen is given back already."""
@@ -165,6 +165,7 @@ class StreamCalls(Calls):
             return
         self.peer()  # ENOTCONN
         assert self.slot is not None
+        self._connect_told = True
         self._read_shut |= read
         self._write_shut |= write
         if write:
@@ -188,6 +189,8 @@ class StreamCalls(Calls):
 
     def obey_options(self) -> None:
         super().obey_options()
+        if self._backlog is not None:
+            self._backlog.wishes = self.options.wishes(self.ipv6)
         if self.slot is not None:
             self.slot.grant(self.options.wishes(is_ipv6(self.slot.connection.remote.address)))
 
