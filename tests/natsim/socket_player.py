@@ -6,22 +6,14 @@ The language of the cases is in `socket_table.py`; each verb of it is a method o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import itertools
 import selectors
 import socket
 import struct
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from socket_table import Case, Step
-
-if sys.platform != "win32":
-    import fcntl
 
 #: How often, and how often at most, a step is tried again that came too early.
 INTERVAL, TRIES = 0.002, 300
@@ -326,34 +318,3 @@ def readiness(sock: socket.socket) -> str:
             selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
             found = sum(events for _, events in selector.select(0))
     return "r" * bool(found & selectors.EVENT_READ) + "w" * bool(found & selectors.EVENT_WRITE)
-
-
-@contextlib.contextmanager
-def machine_to_itself() -> Iterator[None]:
-    """Ports of this machine are chosen and used; meanwhile another run of these tests waits."""
-    with (Path(tempfile.gettempdir()) / "natsim-socket-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def free_ports(start: int = 10240, step: int = 1) -> Iterator[int]:
-    """Numbers from `start` on (those of Linux's own choice are higher); those in use here are passed over."""
-    for port in itertools.count(start, step):
-        with socket.socket(socket.AF_INET6) as tcp, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
-            try:
-                for sock in (tcp, udp):
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                    sock.bind(("::", port))
-            except OSError:
-                continue
-        yield port
-
-
-def has_ipv6() -> bool:
-    """Can this machine speak IPv6 to itself?"""
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True

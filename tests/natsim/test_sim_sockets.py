@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from socket_player import Player, free_ports, has_ipv6, machine_to_itself
+from socket_machine import free_ports, has_ipv6, machine_to_itself
+from socket_player import Player
 from socket_table import STATES_OF_THE_FIRST, Case, read_cases, read_conflicts
 
 import natsim
