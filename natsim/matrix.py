@@ -15,7 +15,10 @@ from itertools import combinations_with_replacement
 
 @dataclass(frozen=True)
 class Cell:
-    """`direct_share` and `predicted` go from 0 (relayed) to 1 (direct); between them luck decides."""
+    """`direct_share` and `predicted` go from 0 (relayed) to 1 (direct); between them luck decides.
+
+    `simulated` is the share in the simulator, where `direct_share` is that of another world.
+    """
 
     nat_a: str
     nat_b: str
@@ -23,16 +26,18 @@ class Cell:
     direct_share: float
     predicted: float
     runs: int
+    simulated: float | None = None
 
     @property
     def agrees(self) -> bool:
-        """Is the share what was predicted?  Where luck decides, within four standard deviations of it.
+        """Are the shares what was predicted?  Where luck decides, within four standard deviations of it.
 
         >>> Cell("linux", "linux", "tcp", 0.9, 1.0, 10).agrees, Cell("a", "b", "udp", 0.4, 0.5, 100).agrees
         (False, True)
         """
         deviation = math.sqrt(self.predicted * (1 - self.predicted) / self.runs)
-        return abs(self.direct_share - self.predicted) <= 4 * deviation + 1e-9
+        shares = [self.direct_share] if self.simulated is None else [self.direct_share, self.simulated]
+        return all(abs(share - self.predicted) <= 4 * deviation + 1e-9 for share in shares)
 
     @property
     def word(self) -> str:

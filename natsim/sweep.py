@@ -22,9 +22,13 @@ FEW = 16
 
 
 def sweep(work: Callable[[Job], Result], jobs: Sequence[Job], processes: int | None = None) -> Iterator[Result]:
-    """The results of `work(job)` for each job, in order, as they come.  `processes`: None for one for each core."""
+    """The results of `work(job)` for each job, in order, as they come.
+
+    `processes`: None for one for each core, and none at all for a few jobs.
+    """
+    few = processes is None and len(jobs) < FEW
     processes = min(processes or os.cpu_count() or 1, len(jobs))
-    if processes <= 1 or len(jobs) < FEW:
+    if processes <= 1 or few:
         yield from map(work, jobs)
         return
     # Fresh processes: a fork of a program that has threads (Jupyter's, say) may hang.

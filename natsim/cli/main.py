@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from natsim.cli import demo, devices, matrix, verify
+from natsim.cli import campaign, demo, devices, matrix, verify
 from natsim.nat.devices import UnknownDevice
 
 
@@ -41,4 +41,5 @@ def _parser() -> argparse.ArgumentParser:
     matrix.add(commands)
     devices.add(commands)
     verify.add(commands)
+    campaign.add(commands)
     return parser

@@ -11,38 +11,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from ..nat.behavior import NatBehavior
 from ..nat.linux import LinuxBehavior
+from ..nat.linux_questions import MakeBench
 
 Behavior = NatBehavior | LinuxBehavior
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table, before it is measured.  `rule` is the claim in words, where the name does not say it."""
+    """One row of the table, before it is measured.  `rule` is the claim in words, where the name does not say it.
+
+    `ask` puts the same question to whatever is on the bench, a real NAT of the kernel for one; None where only the
+    model can be asked.
+    """
 
     name: str
     source: str
     expected: str
     measure: Callable[[], str]
     rule: str = ""
+    ask: Callable[[MakeBench], str] | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table: `ok` if what was measured is what was expected."""
+    """One row of the table: `ok` if what was measured is what was expected.
+
+    `real` is what a real kernel did, if one was asked.
+    """
 
     name: str
     source: str
     expected: str
     measured: str
     rule: str = ""
+    real: str | None = None
 
     @property
     def ok(self) -> bool:
         """Do they agree?"""
-        return self.measured == self.expected
+        return self.measured == self.expected and self.real in (None, self.expected)
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,16 @@ class Requirement:
         return Check(f"{self.name} {device}", document, expected or self.expected, lambda: self.measure(behavior), rule)
 
 
-def measured(checks: Iterable[Check]) -> Iterator[Result]:
-    """The checks' results, one after the other as they are measured.  One that breaks has measured how it broke."""
+def measured(checks: Iterable[Check], make: MakeBench | None = None) -> Iterator[Result]:
+    """The checks' results, one after the other as they are measured; with `make`, real NATs are asked, too."""
     for check in checks:
-        try:
-            found = check.measure()
-        except Exception as exc:
-            found = f"{type(exc).__name__}: {exc}"
-        yield Result(check.name, check.source, check.expected, found, check.rule)
+        real = _found(partial(check.ask, make)) if make is not None and check.ask is not None else None
+        yield Result(check.name, check.source, check.expected, _found(check.measure), check.rule, real)
+
+
+def _found(measure: Callable[[], str]) -> str:
+    """What was measured.  A check that breaks has measured how it broke."""
+    try:
+        return measure()
+    except Exception as exc:
+        return f"{type(exc).__name__}: {exc}"

@@ -9,4 +9,6 @@ from __future__ import annotations
 from ..nat.linux_facts import FACTS
 from .check import Check
 
-CHECKS = [Check(fact.name, fact.source, fact.expected, fact.measure) for fact in FACTS]
+CHECKS = [
+    Check(fact.name, fact.source, fact.expected, fact.measure, ask=None if fact.exact else fact.ask) for fact in FACTS
+]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
-from kernel_nat import KernelBench, as_seen
+from kernel_nat import as_seen
 
 from natsim import LinuxBehavior, Masquerade, WanInput
+from natsim.kernel.kernel_nat import KernelBench
 from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
 from natsim.nat.linux import LinuxTimeouts
 from natsim.nat.linux_facts import FACTS, Fact

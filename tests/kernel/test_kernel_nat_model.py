@@ -10,22 +10,20 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kernel_nat import KernelNat, as_seen
+from kernel_nat import as_seen
 
 from natsim import LinuxBehavior, Masquerade, WanInput
+from natsim.kernel.kernel_nat import KernelNat
+from natsim.kernel.side_by_side import SideBySide
 from natsim.nat.bench import ALICE, BOB, S1, S1_OTHER, S2
-from natsim.nat.leases import Lease
-from natsim.nat.linux import LinuxNat
 from natsim.nat.linux_questions import KEPT
 from natsim.nat.linux_questions_tcp import TwoEnds
 from natsim.packet import ACK, FIN, ICMP, RST, SYN, TCP, UDP, Endpoint, Packet
-from natsim.scheduler import SECOND
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "natsim"))
 from linux_transitions import BEGINNINGS, Transition, recorded, scripts
@@ -33,71 +31,6 @@ from linux_transitions import BEGINNINGS, Transition, recorded, scripts
 pytestmark = [pytest.mark.kernel, as_seen]
 
 LEASED = KEPT._replace(port=7000)
-
-
-class Drawn(random.Random):
-    """Chance that has happened already: the kernel's."""
-
-    port: int | None = None
-
-    def randint(self, a: int, b: int) -> int:
-        return self.port if self.port is not None and a <= self.port <= b else super().randint(a, b)
-
-
-class SideBySide:
-    """A kernel's NAT and the model of it."""
-
-    def __init__(self, behavior: LinuxBehavior, leased_to: Endpoint | None = None) -> None:
-        self.chance = Drawn(0)
-        self.kernel = KernelNat(behavior, KEPT.address)
-        self.model = LinuxNat(behavior, KEPT.address, self.chance)
-        self._began = time.monotonic_ns()
-        if leased_to is not None:
-            for protocol in (TCP, UDP):
-                lease = Lease(protocol, leased_to, LEASED, expires=3600 * SECOND)
-                self.kernel.lease(lease)
-                self.model.lease(lease, 0)
-
-    def close(self) -> None:
-        self.kernel.close()
-
-    def send(self, packet: Packet, outward: bool) -> Packet | None:
-        """Hand a packet to both; returns what comes out on the other side."""
-        real = self.kernel.outbound(packet) if outward else self.kernel.inbound(packet)
-        self.chance.port = real.packet.src.port if real.packet is not None else None
-        now = time.monotonic_ns() - self._began
-        model = self.model.outbound(packet, now) if outward else self.model.inbound(packet, now)
-        told = f"{'out' if outward else 'in'}: {packet!r} ack={packet.ack} window={packet.window}"
-        assert (shown(real.packet), shown(real.reply)) == (shown(model.packet), shown(model.reply)), told
-        self._compare_tables(told)
-        return real.packet
-
-    def _compare_tables(self, told: str) -> None:
-        now = time.monotonic_ns() - self._began
-        real = {line[:1] + line[3:7]: line for line in self.kernel.table() if not _is_hairpin(line.src, line.dst)}
-        model = {
-            (flow.protocol, flow.src, flow.dst, flow.reply_src, flow.reply_dst): flow for flow in self.model.table(now)
-        }
-        assert real.keys() == model.keys(), told
-        for key, line in real.items():
-            flow = model[key]
-            state, assured = (flow.state, flow.tcp.assured) if flow.tcp else ("", line.assured)
-            assert (line.state, line.replied, line.assured) == (state, flow.replied, assured), told
-            assert -1 < (flow.expires - now) / SECOND - line.seconds < 3, told  # this machine may be busy
-
-
-def _is_hairpin(src: Endpoint, dst: Endpoint) -> bool:
-    """The model answers for the router, but keeps no flow of an inside host with it."""
-    return dst.address == KEPT.address and src.address.startswith("192.168.")
-
-
-def shown(packet: Packet | None) -> object:
-    """What both must agree about."""
-    if packet is None:
-        return None
-    quoted = packet.quoted and (packet.quoted.protocol, packet.quoted.src, packet.quoted.dst)
-    ack = packet.ack if packet.flags & ACK else 0
-    return packet.protocol, packet.src, packet.dst, packet.flags, packet.seq, ack, packet.icmp, quoted
 
 
 # -- TCP ---------------------------------------------------------------------------------------------------------------
@@ -183,7 +116,7 @@ def test_the_record_of_transitions_is_what_this_kernel_does() -> None:
 def test_tcp_conversations(wan_input: WanInput, leased: bool) -> None:
     chance = random.Random(f"{wan_input} {leased}")
     leased_to = ALICE if leased else None
-    with contextlib.closing(SideBySide(LinuxBehavior(wan_input=wan_input), leased_to)) as both:
+    with contextlib.closing(SideBySide(LinuxBehavior(wan_input=wan_input), leased_to, LEASED)) as both:
         for number, beginning in enumerate(BEGINNINGS * 3):
             remote = S1._replace(port=1000 + number)
             inside, outside = (ALICE, LEASED) if leased else (ALICE._replace(port=2000 + number), None)
@@ -220,7 +153,9 @@ def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInpu
     chance = random.Random(f"{masquerade} {wan_input} {leased}")
     known: dict[tuple[str, Endpoint, Endpoint], Endpoint] = {}
     passed: list[tuple[Packet, bool]] = []
-    with contextlib.closing(SideBySide(LinuxBehavior(masquerade, wan_input), ALICE if leased else None)) as both:
+    with contextlib.closing(
+        SideBySide(LinuxBehavior(masquerade, wan_input), ALICE if leased else None, LEASED)
+    ) as both:
         for _ in range(250):
             outward = chance.random() < 0.5
             if passed and chance.random() < 0.2:
@@ -246,7 +181,7 @@ def test_many_flows_of_every_protocol(masquerade: Masquerade, wan_input: WanInpu
 
 def test_errors_about_a_flow_whose_remote_had_to_move() -> None:
     """Alice talks to S1 already, and then S1 comes by the leased port: she sees it with another port."""
-    with contextlib.closing(SideBySide(LinuxBehavior(), ALICE)) as both:
+    with contextlib.closing(SideBySide(LinuxBehavior(), ALICE, LEASED)) as both:
         both.send(Packet(UDP, ALICE, S1), True)
         arrived = both.send(Packet(UDP, S1, LEASED), False)
         assert arrived is not None
