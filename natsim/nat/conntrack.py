@@ -27,7 +27,13 @@ QUERIES = {4: {8: 0, 13: 14}, 6: {128: 129}}
 #: A UDP flow counts as a stream if it still has something to say so long after its first packet.
 STREAM_AFTER = 2 * SECOND
 
-Tuple = tuple[str, Endpoint, Endpoint]
+#: Protocol, ICMP type (of others None), source and destination.
+Tuple = tuple[str, int | None, Endpoint, Endpoint]
+
+#: What goes the other way, for each ICMP type that may belong to a flow.
+OPPOSITE: dict[int | None, int] = {
+    one: other for queries in QUERIES.values() for pair in queries.items() for one, other in (pair, pair[::-1])
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +53,8 @@ class Flow:
     replied: bool = False
     stream: bool = False
     tcp: TcpTracking | None = None
+    #: The ICMP type of the original direction; to conntrack it is a part of the tuple, as ports are.
+    query: int | None = None
     #: An outsider's, with the router itself.
     local: bool = False
 
@@ -56,6 +64,15 @@ class Flow:
         if self.tcp is not None:
             return self.tcp.state.value
         return "STREAM" if self.stream else "REPLIED" if self.replied else "UNREPLIED"
+
+    @property
+    def tuples(self) -> tuple[Tuple, Tuple]:
+        """The flow's two tuples: that of its original direction, and that of replies."""
+        answer = OPPOSITE.get(self.query)
+        return (
+            (self.protocol, self.query, self.src, self.dst),
+            (self.protocol, answer, self.reply_src, self.reply_dst),
+        )
 
     def direction_of(self, packet: Packet) -> str:
         """Does this packet go with the flow's first packet, or against it?"""
@@ -81,6 +98,11 @@ class Flow:
         return f"{self.protocol} {self.src} > {self.dst} (replies: {self.reply_src} > {self.reply_dst})"
 
 
+def icmp_type(packet: Packet) -> int | None:
+    """The part of a packet's tuple that only ICMP has."""
+    return packet.icmp[0] if packet.icmp is not None else None
+
+
 def may_begin(packet: Packet) -> bool:
     """Can this packet be the first of a flow?  If not, and it belongs to none, it is invalid."""
     if packet.protocol == TCP:
@@ -99,29 +121,29 @@ class Conntrack:
 
     # -- The table -------------------------------------------------------------------------------------------------
 
-    def find(self, protocol: str, src: Endpoint, dst: Endpoint, now: int) -> Flow | None:
+    def find(self, wanted: Tuple, now: int) -> Flow | None:
         """The flow that has this tuple, in either direction."""
-        flow = self._flows.get((protocol, src, dst))
+        flow = self._flows.get(wanted)
         if flow is not None and flow.expires <= now:
             self.forget(flow)  # both its tuples, lest its other one be taken for a later flow's
             return None
         return flow
 
-    def add(self, protocol: str, src: Endpoint, dst: Endpoint, leaves_as: tuple[Endpoint, Endpoint], now: int) -> Flow:
-        """A new flow, whose packets come as `src` > `dst` and leave as said."""
+    def add(self, packet: Packet, leaves_as: tuple[Endpoint, Endpoint], now: int) -> Flow:
+        """A new flow, whose packets come as this one and leave as said."""
         reply_dst, reply_src = leaves_as
-        flow = Flow(protocol, src, dst, reply_src, reply_dst, now)
-        if protocol == TCP:
+        flow = Flow(packet.protocol, packet.src, packet.dst, reply_src, reply_dst, now, query=icmp_type(packet))
+        if packet.protocol == TCP:
             flow.tcp = TcpTracking(self._timeouts)
-        self._flows[protocol, src, dst] = flow
-        self._flows[protocol, reply_src, reply_dst] = flow
-        self._by_source.setdefault((protocol, src), []).append(flow)
+        for each in flow.tuples:
+            self._flows[each] = flow
+        self._by_source.setdefault((packet.protocol, packet.src), []).append(flow)
         return flow
 
     def forget(self, flow: Flow) -> None:
         """Delete a flow."""
-        self._flows.pop((flow.protocol, flow.src, flow.dst), None)
-        self._flows.pop((flow.protocol, flow.reply_src, flow.reply_dst), None)
+        for each in flow.tuples:
+            self._flows.pop(each, None)
         siblings = [other for other in self._by_source.pop((flow.protocol, flow.src), ()) if other is not flow]
         if siblings:
             self._by_source[flow.protocol, flow.src] = siblings

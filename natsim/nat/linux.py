@@ -27,7 +27,7 @@ import random
 from ..icmp_error import PORT_UNREACHABLE, icmp_error
 from ..packet import ICMP, TCP, UDP, Endpoint, Packet
 from ..tcp_refusal import reset_for
-from .conntrack import QUERIES, Conntrack, may_begin
+from .conntrack import OPPOSITE, QUERIES, Conntrack, icmp_type, may_begin
 from .conntrack import Flow as Flow
 from .conntrack_tcp import ORIGINAL, REPLY
 from .conntrack_tracking import Fate
@@ -124,7 +124,7 @@ class LinuxNat:
 
     def _known(self, packet: Packet, now: int) -> tuple[Flow | None, Fate]:
         """The flow of a packet, which has been noted in it; no flow if the packet ended it, to begin another."""
-        flow = self._conntrack.find(packet.protocol, packet.src, packet.dst, now)
+        flow = self._conntrack.find((packet.protocol, icmp_type(packet), packet.src, packet.dst), now)
         if flow is None or self._is_local(flow):
             return flow, Fate.PASSES
         fate = self._conntrack.follow(flow, packet, now)
@@ -133,7 +133,7 @@ class LinuxNat:
     def _new_flow(
         self, packet: Packet, leaves_as: tuple[Endpoint, Endpoint], now: int, lease: Lease | None = None
     ) -> Verdict:
-        flow = self._conntrack.add(packet.protocol, packet.src, packet.dst, leaves_as, now)
+        flow = self._conntrack.add(packet, leaves_as, now)
         self._conntrack.follow(flow, packet, now)
         verdict = self._along(flow, packet)
         kept = "keeps the port" if flow.src.port == flow.reply_dst.port else "gets another port"
@@ -158,8 +158,8 @@ class LinuxNat:
         the *remote* another port, as seen from inside.
         """
         source: Endpoint | None = packet.src
-        if not self._is_free(packet.protocol, packet.src, lease.internal, now):
-            source = self._random_source(packet.protocol, packet.src, lease.internal, now)
+        if not self._is_free(packet, packet.src, lease.internal, now):
+            source = self._random_source(packet, packet.src, lease.internal, now)
         if source is None:
             why = "every port under which {} could know {} is taken"
             return Verdict(Rule.PORTS_EXHAUSTED, why, (lease.internal, packet.src))
@@ -176,24 +176,25 @@ class LinuxNat:
             flows = self._conntrack.of_source(packet.protocol, packet.src, now)
             same_socket = next((flow.reply_dst for flow in flows), kept)
             for candidate in (same_socket, kept):
-                if self._is_free(packet.protocol, candidate, packet.dst, now):
+                if self._is_free(packet, candidate, packet.dst, now):
                     return candidate
-        return self._random_source(packet.protocol, kept, packet.dst, now)
+        return self._random_source(packet, kept, packet.dst, now)
 
-    def _random_source(self, protocol: str, source: Endpoint, remote: Endpoint, now: int) -> Endpoint | None:
+    def _random_source(self, packet: Packet, source: Endpoint, remote: Endpoint, now: int) -> Endpoint | None:
         """The source with a free port of the same class: a random start, then upwards, and from another start again."""
-        first, last = _port_class(protocol, source.port)
+        first, last = _port_class(packet.protocol, source.port)
         for tries in TRIES:
             start = self._random.randint(first, last)
             for step in range(tries):
                 candidate = source._replace(port=first + (start - first + step) % (last - first + 1))
-                if self._is_free(protocol, candidate, remote, now):
+                if self._is_free(packet, candidate, remote, now):
                     return candidate
         return None
 
-    def _is_free(self, protocol: str, source: Endpoint, remote: Endpoint, now: int) -> bool:
-        """Would replies to this source be told from those of every other flow?"""
-        return self._conntrack.find(protocol, remote, source, now) is None
+    def _is_free(self, packet: Packet, source: Endpoint, remote: Endpoint, now: int) -> bool:
+        """Would replies to this packet, if it had this source, be told from those of every other flow?"""
+        answer = OPPOSITE.get(icmp_type(packet))
+        return self._conntrack.find((packet.protocol, answer, remote, source), now) is None
 
     # -- The router's own TCP/IP --------------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class LinuxNat:
                 return Verdict(rule, why + "; and rejects it", facts, reply=answer, row=flow)
             case WanInput.ACCEPT if flow is None and may_begin(packet):
                 leaves_as = packet.src, packet.dst
-                flow = self._conntrack.add(packet.protocol, packet.src, packet.dst, leaves_as, now)
+                flow = self._conntrack.add(packet, leaves_as, now)
                 flow.local = True
                 return self._taken(flow, packet, now, new=True)
             case WanInput.ACCEPT:
@@ -254,7 +255,8 @@ class LinuxNat:
         """
         quoted = error.quoted
         assert quoted is not None
-        flow = self._conntrack.find(quoted.protocol, quoted.dst, quoted.src, now)
+        answer = OPPOSITE.get(icmp_type(quoted))
+        flow = self._conntrack.find((quoted.protocol, answer, quoted.dst, quoted.src), now)
         if flow is None or self._is_local(flow):
             return Verdict(Rule.INVALID, "an ICMP error about {}, of which no flow knows", (quoted,))
         direction = ORIGINAL if (quoted.dst, quoted.src) == flow.comes_as(ORIGINAL) else REPLY

@@ -55,7 +55,7 @@ def _always_keeps(nat: LinuxNat, packet: Packet, now: int) -> Endpoint:
 
 
 def _never_keeps(nat: LinuxNat, packet: Packet, now: int) -> Endpoint | None:
-    return nat._random_source(packet.protocol, Endpoint(nat.external, packet.src.port), packet.dst, now)
+    return nat._random_source(packet, Endpoint(nat.external, packet.src.port), packet.dst, now)
 
 
 def _deaf(nat: LinuxNat, error: Packet, now: int) -> Verdict:

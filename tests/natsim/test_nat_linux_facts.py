@@ -79,7 +79,7 @@ def transition(direction: str, state: str, kind: str, after: str | None) -> Call
 def always_another_port(patch: Patch) -> None:
     def choose(self: LinuxNat, packet: Packet, now: int) -> Endpoint | None:
         kept = Endpoint(self.external, packet.src.port)
-        return self._random_source(packet.protocol, kept, packet.dst, now)
+        return self._random_source(packet, kept, packet.dst, now)
 
     patch.setattr(LinuxNat, "_choose_source", choose)
 
@@ -89,7 +89,7 @@ def never_another_port(patch: Patch) -> None:
 
 
 def whole_ports_are_taken(patch: Patch) -> None:
-    def is_free(self: LinuxNat, protocol: str, source: Endpoint, remote: Endpoint, now: int) -> bool:
+    def is_free(self: LinuxNat, packet: Packet, source: Endpoint, remote: Endpoint, now: int) -> bool:
         return source not in [flow.reply_dst for flow in self.table(now)]
 
     patch.setattr(LinuxNat, "_is_free", is_free)
@@ -104,8 +104,8 @@ def one_class_for_all(patch: Patch) -> None:
 
 
 def anybody_may_enter(patch: Patch) -> None:
-    def or_any(self: Conntrack, found: Any, protocol: str, src: Endpoint, dst: Endpoint, now: int) -> Any:
-        return found or next((flow for flow in self.rows(now) if flow.reply_dst == dst), None)
+    def or_any(self: Conntrack, found: Any, wanted: Any, now: int) -> Any:
+        return found or next((flow for flow in self.rows(now) if flow.reply_dst == wanted[-1]), None)
 
     around(patch, Conntrack, "find", after=or_any)
 

@@ -116,3 +116,17 @@ def test_an_error_about_what_the_router_said_itself_goes_nowhere() -> None:
     nat.inbound(Packet(ICMP, Endpoint(PEER.address, 9), Endpoint(OUTSIDE, 0), icmp=(8, 0)), 0)
     about = Packet(ICMP, Endpoint(OUTSIDE, 0), Endpoint(PEER.address, 9), icmp=(0, 0))
     assert nat.inbound(error_about(about, "203.0.113.254"), 0).packet is None
+
+
+def test_a_timestamp_is_no_echo() -> None:
+    """The type is a part of the tuple: both have an identifier, and neither is taken for the other (RFC 792)."""
+    nat = linux()
+    inside, remote = Endpoint(A.address, 7), Endpoint(S1.address, 0)
+    outside = Endpoint(KEPT.address, 7)
+    for query in (8, 13):
+        left = nat.outbound(Packet(ICMP, inside, remote, icmp=(query, 0)), 0).packet
+        assert left is not None
+        assert left.src == outside, "the identifier is free: it is that of another type"
+        replies = [nat.inbound(Packet(ICMP, remote, outside, icmp=(reply, 0)), 0).passed for reply in (0, 14)]
+        assert replies == [True, query == 13]
+    assert len(nat.table(0)) == 2
