@@ -262,9 +262,11 @@ class Link:
     async def _receive(self, number: int, path: Path) -> None:
         while True:
             try:
-                async with asyncio.timeout(SILENCE):
+                async with asyncio.timeout(SILENCE) as limit:
                     records = await path.receive()
             except TimeoutError:
+                if not limit.expired():
+                    raise  # the system's own ETIMEDOUT: what we sent was not acknowledged
                 raise ConnectionResetError(f"nothing was heard for {SILENCE:.0f} s") from None
             for record in records:
                 try:

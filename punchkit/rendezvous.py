@@ -78,13 +78,15 @@ class Door:
     async def open(cls, server: Address) -> Door:
         """Connect.  Raises ServerUnreachable."""
         loop = asyncio.get_running_loop()
+        end = loop.time() + CONNECT_TIMEOUT
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout_at(end):
                 found = await loop.getaddrinfo(*server, type=socket.SOCK_STREAM)
                 # A name may have several addresses: "localhost" is ::1 first, and most servers listen on 127.0.0.1.
-                for *_, address in found:
+                # Each gets its share of the time that is left: the last one, or the only one, gets all of it.
+                for untried, (*_, address) in zip(range(len(found), 0, -1), found, strict=True):
                     try:
-                        async with asyncio.timeout(CONNECT_TIMEOUT / (len(found) + 1)):
+                        async with asyncio.timeout((end - loop.time()) / untried):
                             return await cls._connect((str(address[0]), int(address[1])))
                     except OSError as exc:  # a TimeoutError is one, too
                         failure = exc

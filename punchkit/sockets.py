@@ -18,6 +18,11 @@ from asyncio.trsock import TransportSocket
 
 Address = tuple[str, int]
 
+#: Seconds that what we sent may stay unacknowledged before the system gives the connection up (RFC 5482).  Repeats
+#: come at doubling distances, so a partition of about half of this is survived; a sick direct path is left much
+#: earlier, by the session's own clock.
+USER_TIMEOUT = 30
+
 
 def shared_socket(local: Address) -> socket.socket:
     """A TCP socket bound to `local` (port 0: any port), which others may share.  Raises OSError."""
@@ -63,7 +68,7 @@ def close_with_reset(sock: socket.socket) -> None:
 
 def notice_death(sock: socket.socket | TransportSocket) -> None:
     """Ask the system to probe an idle connection, and to give up one that gets no answers (seconds; RFC 9293 3.8)."""
-    wanted = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+    wanted = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": USER_TIMEOUT * 1000}
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in wanted.items():

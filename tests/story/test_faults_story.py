@@ -15,7 +15,7 @@ import punchkit
 Net = natsim.Internet
 Strike = Callable[[Net], Awaitable[None]]
 
-#: Seconds within which a link that cannot be saved has to say so: TCP gives a silent path up after ten.
+#: Seconds within which a link that cannot be saved has to say so: TCP gives a silent path up after thirty.
 SOON = 60.0
 
 
@@ -30,6 +30,12 @@ async def reboot(net: Net) -> None:
 async def partition(net: Net) -> None:
     net.partition("alice")
     await asyncio.sleep(3)
+    net.heal("alice")
+
+
+async def long_partition(net: Net) -> None:
+    net.partition("alice")
+    await asyncio.sleep(12)
     net.heal("alice")
 
 
@@ -71,7 +77,7 @@ async def strike_in_mid_transfer(talk: Talk, strike: Strike, relayed: bool) -> N
 
 @pytest.mark.parametrize("relayed", [True, False], ids=["relayed", "direct"])
 @pytest.mark.parametrize("behavior", ["linux", "eim-apdf"])
-@pytest.mark.parametrize("strike", [flush, reboot, partition, flap])
+@pytest.mark.parametrize("strike", [flush, reboot, partition, long_partition, flap])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_transfer_survives(seed: int, strike: Strike, behavior: str, relayed: bool) -> None:
     net = natsim.two_nats(behavior, behavior, seed=seed)
