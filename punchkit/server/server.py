@@ -1,8 +1,9 @@
 """The server's sockets: reads a hello, asks the lobby, and copies bytes between the two of a pair.
 
-One port, TCP.  A peer that says nothing, says nonsense, or leaves, costs its own connection and nobody else's.  The
-relay copies a piece only after the other side has taken the one before, so a slow reader slows its own sender down
-and fills no memory here.  It connects to nobody: it is no proxy.  Decisions are in `lobby.py`, words in `wire.py`.
+One port number: TCP here, and UDP for `stun_server.py`.  A peer that says nothing, says nonsense, or leaves, costs its
+own connection and nobody else's.  The relay copies a piece only after the other side has taken the one before, so a
+slow reader slows its own sender down and fills no memory here.  It connects to nobody: it is no proxy.  Decisions are
+in `lobby.py`, words in `wire.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from punchkit import wire
 from punchkit.errors import ProtocolError
 from punchkit.server.lobby import WAIT_LIMIT, Lobby, Paired, Refused
+from punchkit.server.stun_server import StunServer
 from punchkit.sockets import notice_death
 
 DEFAULT_PORT = 7711
@@ -64,7 +66,7 @@ class Server:
     """A rendezvous and relay server.  `await Server().run()` serves until it is cancelled.
 
     `bind` are the local addresses to listen on.  After `ready` is set, `stats` counts what passes.
-    Raises OSError if an address or the port cannot be had.
+    Raises OSError if an address or the port cannot be had, over TCP or over UDP.
     """
 
     def __init__(self, bind: tuple[str, ...] = ("0.0.0.0",), port: int = DEFAULT_PORT) -> None:
@@ -80,11 +82,16 @@ class Server:
         """Serve until cancelled; then close every connection."""
         listener = await asyncio.start_server(self._connected, self.bind, self.port, limit=PIECE)
         self.port = listener.sockets[0].getsockname()[1]
-        self.ready.set()
+        stun: list[StunServer] = []
         try:
+            for address in self.bind:
+                stun.append(await StunServer.open((address, self.port)))
+            self.ready.set()
             await asyncio.get_running_loop().create_future()
         finally:
             listener.close()
+            for server in stun:
+                server.close()
             for task in sorted(self._serving, key=lambda task: task.get_name()):
                 task.cancel()
             await asyncio.gather(*self._serving, return_exceptions=True)

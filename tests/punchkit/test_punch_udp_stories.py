@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 import natsim
+from punchkit.outside import outside_address
 from punchkit.punch_udp import MAGIC, ROUND, UdpPunch, drive
-from punchkit.retransmission import STUN, DatagramClient
+from punchkit.retransmission import DatagramClient
+from punchkit.server.stun_server import StunServer
 from punchkit.sockets import Address
-from punchkit.stun import Kind, Message, decode, encode
 from punchkit.wire import FOLLOWER, LEADER
 
 KEY, SESSION = bytes(range(32)), b"session1"
@@ -18,25 +19,8 @@ KEY, SESSION = bytes(range(32)), b"session1"
 
 async def stun_server(address: str) -> None:
     """Answers each request with the address that it came from."""
-    port = await DatagramClient.open((address, 3478))
-
-    def receive(data: bytes, source: Address) -> None:
-        reply = Message(Kind.SUCCESS, decode(data).transaction, {"XOR-MAPPED-ADDRESS": source})
-        port.send(encode(reply), source)
-
-    with port.listening(receive):
-        await asyncio.Event().wait()
-
-
-async def outside_address(port: DatagramClient, server: Address) -> Address:
-    """Where the server sees the port."""
-    request = Message(Kind.REQUEST)
-
-    def accept(data: bytes, source: Address) -> Address | None:
-        reply = decode(data)
-        return reply.mapped if source == server and reply.answers(request) else None
-
-    return await port.request(encode(request), server, accept, STUN)
+    await StunServer.open((address, 3478))
+    await asyncio.Event().wait()
 
 
 async def exchange_words(port: DatagramClient, words: bytes, to: Address) -> bytes:
