@@ -87,6 +87,7 @@ class Link:
         #: Where data went when both sides had everything.  Later, paths end one after the other, which means nothing.
         self._final: tuple[str, bool] | None = None
         self.history: deque[Happening] = deque(maxlen=MAX_HISTORY)
+        self._noted = 0
         #: When the first data came over each path, by the path's name, in seconds of the loop's clock.
         self.first_data: dict[str, float] = {}
         self.meeting = meeting
@@ -210,6 +211,21 @@ class Link:
             return "relayed: the search for a direct path is still going on"
         return f"relayed: no direct path was found. {self._matchmaker.why_not()}"
 
+    async def events(self) -> AsyncIterator[Happening]:
+        """What has happened so far, and then what happens, as it does; ends when the link does.
+
+        Whoever reads more slowly than things happen misses those that `history` has forgotten.
+        """
+        seen = 0
+        while True:
+            fresh = min(self._noted - seen, len(self.history))
+            seen = self._noted
+            for happening in list(self.history)[len(self.history) - fresh :]:
+                yield happening
+            if self._noted == seen and self._error is not None:
+                return
+            await self._until(lambda: self._noted > seen)  # noqa: B023 - it is awaited before `seen` changes
+
     # -- For the matchmaker ------------------------------------------------------------------------------------------
 
     def send_control(self, body: bytes) -> None:
@@ -248,6 +264,8 @@ class Link:
     def note(self, what: str, text: str) -> None:
         """Remember something worth telling."""
         self.history.append(Happening(self._loop.time() - self._began, what, text))
+        self._noted += 1
+        self._wake_waiters()
 
     # -- Paths -------------------------------------------------------------------------------------------------------
 
