@@ -108,8 +108,20 @@ def _shares(names: Sequence[str], transport: str, world: str, seeds: int) -> Ite
     jobs = [Job(a, b, transport, world, seed) for a, b in pairs(names) for seed in range(seeds)]
     processes = KERNEL_PROCESSES if world == "kernel" else None
     results = _with_progress(sweep(goes_direct, jobs, processes), f"{transport}, {world}", len(jobs))
+    if world == "kernel":
+        results = _looked_at_twice(jobs, results)
     for _ in pairs(names):
         yield sum(next(results) for _ in range(seeds)) / seeds
+
+
+def _looked_at_twice(jobs: Sequence[Job], results: Iterator[bool]) -> Iterator[bool]:
+    """The same results, but what surprises on paper is run again, alone, once all others are done.
+
+    Time is real there: a machine that is busy with other runs may miss the moment at which two SYNs have to cross.
+    """
+    for job, direct in zip(jobs, list(results), strict=True):
+        surprising = predict(job.nat_a, job.nat_b, job.transport).probability == (0 if direct else 1)
+        yield goes_direct(job) if surprising else direct
 
 
 def _with_progress(results: Iterator[bool], what: str, total: int) -> Iterator[bool]:
