@@ -21,11 +21,14 @@ from .namespace import Namespace
 NETLINK_NETFILTER, NLM_F_REQUEST, NLM_F_ACK = 12, 1, 4
 NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE = 1, 2
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
-_ENDS = re.compile(r"src=(\S+) dst=(\S+) (?:sport=(\d+) dport=(\d+)|type=\d+ code=\d+ id=(\d+))")
+_ENDS = re.compile(r"src=(\S+) dst=(\S+) (?:sport=(\d+) dport=(\d+)|type=(\d+) code=\d+ id=(\d+))")
 
 
 class Line(NamedTuple):
-    """A line of /proc/net/nf_conntrack: `seconds` is how long it will live, "" the state of what is not TCP."""
+    """A line of /proc/net/nf_conntrack: `seconds` is how long it will live, "" the state of what is not TCP.
+
+    `query` is the ICMP type of the original direction.
+    """
 
     protocol: str
     seconds: int
@@ -36,6 +39,7 @@ class Line(NamedTuple):
     reply_dst: Endpoint
     replied: bool
     assured: bool
+    query: int | None = None
 
     def as_row(self, external: frozenset[str], now: int) -> TableRow:
         """For showing.  `external` are the router's own addresses; `now` in nanoseconds, as for any table."""
@@ -59,14 +63,16 @@ def line_of_conntrack(line: str) -> Line:
     words = line.split()
     protocol, seconds = words[2], int(words[4])
     state = words[5] if protocol == TCP else ""
+    found = _ENDS.findall(line)
     (src, dst), (reply_src, reply_dst) = (
         (Endpoint(s, int(identifier or sport)), Endpoint(d, int(dport or 0)))
-        for s, d, sport, dport, identifier in _ENDS.findall(line)
+        for s, d, sport, dport, _, identifier in found
     )
     if protocol == ICMP:  # the identifier belongs to whoever asks
         reply_src, reply_dst = Endpoint(reply_src.address, 0), Endpoint(reply_dst.address, reply_src.port)
     replied, assured = "[UNREPLIED]" not in line, "[ASSURED]" in line
-    return Line(protocol, seconds, state, src, dst, reply_src, reply_dst, replied, assured)
+    query = int(found[0][4]) if protocol == ICMP else None
+    return Line(protocol, seconds, state, src, dst, reply_src, reply_dst, replied, assured, query)
 
 
 def flush(namespace: Namespace) -> None:

@@ -33,7 +33,7 @@ from .requirements import program
 from .wire import HEADER, LARGEST, open_tun
 
 #: Ours may send as many ICMP errors as it likes.
-SYSCTLS_OF_A_NAT = SYSCTLS | ROUTER_SYSCTLS | {"ipv4/icmp_ratelimit": "0"}
+SYSCTLS_OF_A_NAT = SYSCTLS | ROUTER_SYSCTLS | {"ipv4/icmp_ratelimit": "0", "ipv4/icmp_ratemask": "0"}
 
 LEASES = f"""
 table ip leases {{

@@ -28,6 +28,10 @@ ELSEWHERE = 7000
 #: What segments are, the likely more often; the last ones make no sense.
 FLAGS = [*("S " * 5 + "S. " * 4 + ". " * 6 + "P. " * 4 + "F. " * 3 + "R R R. F FS").split(), ""]
 
+#: ICMP queries with their replies, and errors, by names for the scripts.
+QUERIES = {"echo": (8, 0), "timestamp": (13, 14)}
+ERRORS = {"port": (3, 3), "host": (3, 1), "too big": (3, 4), "expired": (11, 0)}
+
 #: By how much a number may be wrong.
 WRONG = (-1, 1, -100, 100, -1000, 1000, -70_000, 70_000, -1_000_000)
 
@@ -59,10 +63,11 @@ MARGIN = SECOND // 4
 
 
 class Step(NamedTuple):
-    """One step.  `what` is "wait", "udp", "tcp", "ask", "answer" (ICMP echo and reply) or "error".
+    """One step.  `what` is "wait", "udp", "tcp", "ask", "answer" (ICMP queries and replies) or "error".
 
     wait: `number` seconds.  tcp: `word` is direction and flags (`linux_questions_tcp.py`), and the fields that are
-    spoilt are in `spoilt`.  error: about the packet that got through `number` packets ago; `outward` as that went.
+    spoilt are in `spoilt`.  ask and answer: `word` is "echo" or "timestamp".  error: about the packet that got through
+    `number` packets ago, `outward` as that went; `word` says which (`ERRORS`).
     `astray`: to an outside port that is not the one in use.
     """
 
@@ -121,7 +126,9 @@ def _random_step(chance: random.Random, cast: tuple[int, int], wildness: float) 
         word = (">" if outward else "<") + chance.choice(FLAGS)
         return step._replace(word=word, spoilt=tuple(_spoilt(chance, wildness)))
     if what == "error":
-        return step._replace(number=chance.randrange(4))
+        return step._replace(number=chance.randrange(4), word=chance.choice(list(ERRORS)))
+    if what in ("ask", "answer"):
+        return step._replace(word=chance.choice(("echo", "echo", "timestamp")))
     return step
 
 
@@ -191,9 +198,13 @@ class Player:
         if step.what == "tcp":
             return self._segment(step, inside, remote, ends), step.outward
         src, dst = ends
+        asks, answers = QUERIES[step.word]
+        times = bytes(12 if asks == 13 else 0)
         if step.what == "ask":
-            return Packet(ICMP, src._replace(port=inside.port), dst._replace(port=0), icmp=(8, 0)), step.outward
-        return Packet(ICMP, src._replace(port=0), dst._replace(port=inside.port), icmp=(0, 0)), step.outward
+            packet = Packet(ICMP, src._replace(port=inside.port), dst._replace(port=0), times, icmp=(asks, 0))
+        else:
+            packet = Packet(ICMP, src._replace(port=0), dst._replace(port=inside.port), times, icmp=(answers, 0))
+        return packet, step.outward
 
     def _outside(self, protocol: str, inside: Endpoint, remote: Endpoint, astray: bool) -> Endpoint:
         usual = Endpoint(EXTERNAL, inside.port)
@@ -218,7 +229,7 @@ class Player:
         about, went_out = self._passed[-1 - int(step.number)]
         source = "203.0.113.254" if went_out else about.dst.address
         target = S2.address if step.astray and not went_out else about.src.address
-        error = Packet(ICMP, Endpoint(source, 0), Endpoint(target, 0), icmp=(3, 3), quoted=about)
+        error = Packet(ICMP, Endpoint(source, 0), Endpoint(target, 0), icmp=ERRORS[step.word], quoted=about)
         return error, not went_out
 
 

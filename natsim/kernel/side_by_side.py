@@ -100,10 +100,12 @@ class SideBySide:
         return real.packet
 
     def _compare_tables(self, told: str) -> None:
-        real = {line[:1] + line[3:7]: line for line in self.kernel.table() if not _is_hairpin(line.src, line.dst)}
+        lines = [line for line in self.kernel.table() if not _is_hairpin(line.src, line.dst)]
+        real = {(line.protocol, line.query, line.src, line.dst, line.reply_src, line.reply_dst): line for line in lines}
         now = self.now
+        flows = self.model.table(now)
         model = {
-            (flow.protocol, flow.src, flow.dst, flow.reply_src, flow.reply_dst): flow for flow in self.model.table(now)
+            (flow.protocol, flow.query, flow.src, flow.dst, flow.reply_src, flow.reply_dst): flow for flow in flows
         }
         if real.keys() != model.keys():
             only = [f"{name}: {ends}" for name, one, other in _pairs(real, model) for ends in one if ends not in other]

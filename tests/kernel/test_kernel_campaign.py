@@ -83,7 +83,12 @@ def test_a_broken_model_is_found_out(owner: object, name: str, broken: object, m
 
 def test_a_difference_is_told_by_the_shortest_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error about a flow needs that flow, and the error, and nothing else that has happened."""
-    script: Script = [Step("ask", inside=1), Step("udp"), Step("tcp", word=">S", inside=1), Step("error", number=1)]
+    script: Script = [
+        Step("ask", word="echo", inside=1),
+        Step("udp"),
+        Step("tcp", word=">S", inside=1),
+        Step("error", word="port", number=1),
+    ]
     monkeypatch.setattr(LinuxNat, "_error", _deaf)
     monkeypatch.setattr("natsim.kernel.campaign.random_script", lambda chance: script)
     report = finished(Campaign(1))
