@@ -14,19 +14,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from notebook_pages import OpenNotebook
 from playwright.sync_api import TimeoutError as NotYet
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
-
-#: Opens a notebook with these cells in JupyterLab and runs them all; options as of a browser's new page.
-OpenNotebook = Callable[..., Any]
 
 
 def _needs(what: str) -> None:

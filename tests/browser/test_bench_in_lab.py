@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import OpenNotebook
+from notebook_pages import OpenNotebook
 
 CELL = """from natsim.cli.attempt import experiment
 from natsim.view.nat_bench import NatBench

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import OpenNotebook
+from notebook_pages import OpenNotebook
 
 CELL = "from natsim.view.ladder_demo import demonstration\ndemonstration().player()"
 

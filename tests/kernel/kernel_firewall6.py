@@ -1,4 +1,4 @@
-"""One real Linux firewall of IPv6, between two TUN devices: what `kernel_nat.py` is for IPv4.
+"""One real Linux firewall of IPv6, between two TUN devices: what `natsim/kernel/kernel_nat.py` is for IPv4.
 
 Its rules are those of `natsim/kernel/nftables.py` for a router that does not masquerade, in the other family's table.
 """
@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from io import FileIO
 
-from kernel_nat import SYSCTLS_OF_A_NAT, VNET_HEADER
-
+from natsim.kernel.kernel_nat import SYSCTLS_OF_A_NAT
 from natsim.kernel.namespace import Namespace
 from natsim.kernel.nftables import WAN, nat_rules
 from natsim.kernel.requirements import program
-from natsim.kernel.wire import open_tun
+from natsim.kernel.wire import HEADER, open_tun
 from natsim.multicast import is_multicast
 from natsim.nat.linux import LinuxBehavior
 from natsim.packet import Packet
@@ -74,7 +73,7 @@ class KernelFirewall6:
         return self._send(packet, self._wan, self._lan)
 
     def _send(self, packet: Packet, here: FileIO, there: FileIO) -> tuple[list[Packet], list[Packet]]:
-        here.write(VNET_HEADER + to_bytes(packet, self._large if packet.fragment is not None else None))
+        here.write(bytes(HEADER) + to_bytes(packet, self._large if packet.fragment is not None else None))
         passed, back = list(_waiting(there)), list(_waiting(here))
         if passed or back:
             return passed, back
@@ -86,6 +85,6 @@ class KernelFirewall6:
 def _waiting(tun: FileIO) -> Iterator[Packet]:
     """Without what routers tell all their neighbours."""
     while (data := tun.read(66_000)) is not None:
-        packet = from_bytes(data[len(VNET_HEADER) :])
+        packet = from_bytes(data[HEADER:])
         if not is_multicast(packet.dst.address):
             yield packet
