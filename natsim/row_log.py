@@ -56,6 +56,13 @@ class RowLog:
         self._last[row] = RowSeen(now, node, number, looks)
         self._pen.append(self._last[row])
 
+    def merge(self, other: RowLog) -> None:
+        """Take over what another log has seen, in the order of time.  Its rows get numbers behind ours."""
+        ours = len(self._last)
+        theirs = [s._replace(number=s.number + ours) if isinstance(s, RowSeen) else s for s in other.seen]
+        self._last |= {row: seen._replace(number=seen.number + ours) for row, seen in other._last.items()}
+        self.seen[:] = sorted([*self.seen, *theirs], key=lambda seen: seen.when)
+
     def number_of(self, row: object) -> int | None:
         """The number of a NAT's row; None for what was never noted."""
         last = self._last.get(row) if row is not None else None

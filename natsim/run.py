@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .packet import Packet
-from .trace import Entry
+from .trace import Entry, NoTrace
 
 if TYPE_CHECKING:
     from .internet import Host, Internet
@@ -110,17 +110,15 @@ class Run:
 
     def _needs_trace(self, what: str) -> Trace:
         if self.trace is None:
-            from .view.ladder import NoTrace
-
             raise NoTrace(f"this run has no trace, so there is no {what}: {self.untraced}")
         return self.trace
 
     @property
     def untraced(self) -> str:
         """Why there is no trace, and what to do for one."""
-        if self.world == "sim":
+        if self.world != "loopback":
             return "the run was told to keep none, with trace=False"
-        return f'world {self.world!r} does not capture packets; run the story with world="sim"'
+        return 'loopback has no NATs, and its packets are not captured; run the story with world="sim"'
 
     def __repr__(self) -> str:
         packets = f"{len(self.trace)} trace entries" if self.trace is not None else "packets not captured"

@@ -75,6 +75,10 @@ class Event(NamedTuple):
         return f"{seconds(self.when):10.6f} {self.node:<10} {self.words}"
 
 
+class NoTrace(ValueError):
+    """The run has no trace to tell or to draw."""
+
+
 class Trace:
     """All entries of a run, in order; `trace.of(packet)` is the story of one packet.  `events` are the faults."""
 

@@ -62,7 +62,7 @@ def make_world(net: Internet, name: str, traced: bool) -> World:
     if name == "kernel":
         from .kernel.world import KernelWorld
 
-        return KernelWorld(net)
+        return KernelWorld(net, traced=traced)
     if name == "loopback":
         from .loopback_world import LoopbackWorld
 

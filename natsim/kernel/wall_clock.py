@@ -24,13 +24,14 @@ class WallClock(Scheduler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seed: int) -> None:
         super().__init__(seed)
-        self._began = time.monotonic_ns()
+        #: On the monotonic clock, in nanoseconds.
+        self.began = time.monotonic_ns()
         self._alarm = Alarm(loop, self._ring)
         self._set_for: int | None = None
 
     def catch_up(self) -> None:
         """Let everything happen that is due by now."""
-        real = time.monotonic_ns() - self._began
+        real = time.monotonic_ns() - self.began
         while self._heap and self._heap[0][0] <= real:
             self.step()
         self.now = max(self.now, real)
@@ -59,4 +60,4 @@ class WallClock(Scheduler):
         """Set the alarm for what comes first."""
         if self._heap and self._heap[0][0] != self._set_for:
             self._set_for = self._heap[0][0]
-            self._alarm.set(seconds(self._began + self._set_for))
+            self._alarm.set(seconds(self.began + self._set_for))

@@ -25,9 +25,10 @@ from ..aio.wall_loop import WallLoop
 from ..faults import Flush, cannot_strike
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
-from ..trace import Untraced
+from ..trace import Trace, Untraced
 from . import addressing
 from .boxes import Boxes, is_simulated
+from .captured_trace import CapturedTrace
 from .namespace import Namespace
 from .nftables import CORE, Cut, check, cut_rules, nat_rules, nat_sysctls
 from .requirements import available, program
@@ -36,7 +37,6 @@ from .wire import Wire
 
 if TYPE_CHECKING:
     from ..faults import Fault
-    from ..trace import Trace
 
 T = TypeVar("T")
 
@@ -47,9 +47,10 @@ class KernelWorld:
     name = "kernel"
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, net: Internet) -> None:
+    def __init__(self, net: Internet, *, traced: bool = False) -> None:
         self.net = net
-        self.trace: Trace | None = None
+        self.trace: CapturedTrace | None = None
+        self._traced = traced
         self.namespaces: dict[str, Namespace] = {}
         self.hosts: dict[str, KernelHost] = {}
         #: Held here because a loop holds its tasks only weakly.
@@ -77,8 +78,9 @@ class KernelWorld:
         self.loop = self._built.enter_context(
             contextlib.closing(WallLoop({name: host._address for name, host in self.net.hosts.items()}))
         )
+        make_trace = Trace if self._traced else Untraced
         self.boxes = self._built.enter_context(
-            contextlib.closing(Boxes(self.net, self.loop, Untraced, self._namespace))
+            contextlib.closing(Boxes(self.net, self.loop, make_trace, self._namespace))
         )
         nodes = addressing.nodes(self.net)
         for name in (addressing.CORE, *(node.name for node in nodes if not is_simulated(node))):
@@ -94,6 +96,11 @@ class KernelWorld:
             names = Names(self, name, partial(self.addresses_of, name))
             host = self.hosts[name] = KernelHost(name, self.namespaces[name], names)
             self._built.callback(host.close)
+        if self._traced:
+            self.trace = CapturedTrace(self.net, self.boxes.clock, self.boxes.trace)
+            self._built.callback(self.trace.close)
+            heard = [namespace for name, namespace in self.namespaces.items() if name != addressing.CORE]
+            self.trace.listen(self.loop, heard)
 
     def _namespace(self, node: addressing.Node | None) -> Namespace:
         return self.namespaces[node.name if node is not None else addressing.CORE]

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..trace import Entry
+from ..trace import Entry, NoTrace
 from . import ladder_svg, ladder_text, words
 from .columns import Columns
 from .folding import Row, rows
@@ -27,10 +27,6 @@ from .svg import element, escape
 if TYPE_CHECKING:
     from ..internet import Internet
     from ..run import Run
-
-
-class NoTrace(ValueError):
-    """The run has no trace to draw."""
 
 
 class Ladder:

@@ -17,11 +17,11 @@ from natsim.nat.verdict import Rule, Verdict
 from natsim.packet import ACK, FIN, ICMP, PSH, RST, SYN, TCP, UDP, Endpoint, Packet
 from natsim.run import Run
 from natsim.scheduler import MILLISECOND, SECOND
-from natsim.trace import ANSWERED, DELIVERED, DROPPED, HELD, SENT, TRANSLATED, Entry, Reason
+from natsim.trace import ANSWERED, DELIVERED, DROPPED, HELD, SENT, TRANSLATED, Entry, NoTrace, Reason
 from natsim.view import folding, story, words
 from natsim.view.columns import Columns
 from natsim.view.folding import Arrow, Fold, Gap
-from natsim.view.ladder import Ladder, NoTrace
+from natsim.view.ladder import Ladder
 from natsim.view.ladder_demo import demonstration
 from natsim.view.ladder_layout import Layout
 
@@ -447,8 +447,8 @@ def test_a_run_draws_itself(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_run_without_a_trace_says_so() -> None:
-    run: Any = Run(natsim.two_nats("none", "none"), "kernel", None, 1.0, None)
-    with pytest.raises(NoTrace, match="'kernel' does not capture"):
+    run: Any = Run(natsim.two_nats("none", "none"), "loopback", None, 1.0, None)
+    with pytest.raises(NoTrace, match="loopback has no NATs"):
         run.ladder()
 
 

@@ -25,8 +25,7 @@ from natsim.packet_bytes import checksum, from_bytes, to_bytes
 from natsim.pcapng import enhanced_packet, pcapng
 from natsim.scapy_packets import to_scapy
 from natsim.sightings import INTERNET, Sighting, interfaces, sightings
-from natsim.trace import DROPPED, DUPLICATED, HELD, TRANSLATED
-from natsim.view.ladder import NoTrace
+from natsim.trace import DROPPED, DUPLICATED, HELD, TRANSLATED, NoTrace
 
 # -- A reader of pcapng, as small as can be ---------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ import natsim
 from natsim.nat.table_row import ANYBODY, TableRow
 from natsim.packet import Endpoint
 from natsim.row_log import Emptied, RowSeen
+from natsim.trace import NoTrace
 from natsim.view.columns import Columns
-from natsim.view.ladder import NoTrace
 from natsim.view.ladder_demo import demonstration
 from natsim.view.player import Player
 from natsim.view.table_life import lives

@@ -23,7 +23,7 @@ import natsim
 from natsim.aio.current import OutsideHosts, current_host
 from natsim.aio.sockets import SimSocket
 from natsim.internet import NotRunning
-from natsim.view.ladder import NoTrace
+from natsim.trace import NoTrace
 
 
 def quiet() -> natsim.Internet:
