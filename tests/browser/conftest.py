@@ -34,9 +34,12 @@ def _needs(what: str) -> None:
     pytest.skip(f"there is no {what}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium: Debian's, or whatever goes by its name."""
+    """A headless Chromium: Debian's, or whatever goes by its name.
+
+    Not for the whole session: while it is there, asyncio has a running loop in this thread.
+    """
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         _needs("Chromium (the Debian package is called chromium)")
