@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from natsim.cli import campaign, demo, devices, matrix, verify
+from natsim.cli import campaign, demo, devices, lab, matrix, verify
 from natsim.nat.devices import UnknownDevice
 
 
@@ -42,4 +42,5 @@ def _parser() -> argparse.ArgumentParser:
     devices.add(commands)
     verify.add(commands)
     campaign.add(commands)
+    lab.add(commands)
     return parser

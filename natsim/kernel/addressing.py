@@ -26,6 +26,9 @@ CORE = "the internet"
 #: From which "the internet" itself speaks, in ICMP errors; the simulator's router has the same.
 CORE_ADDRESS = "203.0.113.1"
 
+#: By this alias of its loopback one knows a namespace of ours, even from outside.
+MARK = "natsim"
+
 #: The hardware address of every veth (locally administered).
 _MAC = "02:00:00:00:00:01"
 
@@ -98,7 +101,7 @@ def downlinks(net: Internet, parent: Nat | None) -> Iterator[str]:
 
 def lonely(is_core: bool) -> Iterator[str]:
     """What every namespace needs, whatever its links."""
-    yield "link set lo up"
+    yield f"link set lo alias {MARK} up"
     if is_core:
         yield f"address add {CORE_ADDRESS}/32 dev lo"
 

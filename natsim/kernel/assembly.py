@@ -71,10 +71,11 @@ class Happening:
 
 @dataclass
 class Assembly:
-    """Puts sightings together.  `take` them in the order of time, then `write`."""
+    """Puts sightings together.  `take` them in the order of time, and `write` when they are settled."""
 
     net: Internet
     lines: list[Happening] = field(default_factory=list)
+    _models: dict[str, _Model] = field(default_factory=dict)
     _under_way: dict[Look, deque[Flight]] = field(default_factory=dict)
     _inside: dict[tuple[str, Look], deque[Happening]] = field(default_factory=dict)
     _of_boxes: dict[int, Flight] = field(default_factory=dict)
@@ -204,10 +205,11 @@ class Assembly:
 
     # -- Writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, trace: Trace, clock: Scheduler) -> None:
-        """Write all lines into a trace, in the order of time; `clock` is the trace's own, which is put to each."""
-        models = {nat.name: _Model(nat) for nat in self.net.nats.values() if isinstance(nat.behavior, LinuxBehavior)}
-        for line in sorted(self.lines, key=lambda line: line.when):
+    def write(self, trace: Trace, clock: Scheduler, until: int) -> None:
+        """Write the lines up to that time into a trace, in order; `clock` is the trace's own, which is put to each."""
+        settled = sorted((line for line in self.lines if line.when < until), key=lambda line: line.when)
+        self.lines = [line for line in self.lines if line.when >= until]
+        for line in settled:
             clock.now = line.when
             packet = line.packet
             packet.uid = line.flight.uid
@@ -215,12 +217,17 @@ class Assembly:
                 packet.cause = line.flight.cause.uid if line.flight.cause is not None else None
                 trace.sent(line.node, packet)
                 line.flight.uid = packet.uid
-            elif line.node in models and line.what == TRANSLATED:
-                self._write_of_nat(trace, line, models[line.node])
+            elif line.what == TRANSLATED and line.node in self.net.nats and line.before is None:
+                self._write_of_nat(trace, line, self._model(line.node))
             else:
                 if line.before is not None:
                     line.before.uid = packet.uid
                 trace.add(line.node, line.what, packet, line.reason, line.before)
+
+    def _model(self, node: str) -> _Model:
+        if node not in self._models:
+            self._models[node] = _Model(self.net.nats[node])
+        return self._models[node]
 
     def _write_of_nat(self, trace: Trace, line: Happening, model: _Model) -> None:
         verdict, agrees = model.judge(line)

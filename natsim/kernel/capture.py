@@ -54,7 +54,7 @@ class Ear:
         self._loop = loop
         self._node = namespace.name
         self._began = began
-        self.seen: list[tuple[int, str, bool, bytes]] = []
+        self._heard: list[tuple[int, str, bool, bytes]] = []
         self._socket = namespace.call(_packet_socket)
         loop.add_reader(self._socket, self._read)
 
@@ -72,15 +72,16 @@ class Ear:
         if protocol in (ETH_P_IP, ETH_P_IPV6) and interface != "lo":
             seconds, nanoseconds = struct.unpack("=qq", extra[0][2])
             when = seconds * 1_000_000_000 + nanoseconds - self._began
-            self.seen.append((when, interface, direction == PACKET_OUTGOING, octets))
+            self._heard.append((when, interface, direction == PACKET_OUTGOING, octets))
         return True
 
-    def all(self) -> list[Seen]:
-        """Everything that was heard, and that is a packet of a protocol known here."""
+    def take(self) -> list[Seen]:
+        """What was heard since the last time, and is a packet of a protocol known here."""
         while self._hear():
             pass
+        heard, self._heard = self._heard, []
         found = []
-        for when, interface, leaves, octets in self.seen:
+        for when, interface, leaves, octets in heard:
             packet = packet_of(octets)
             if packet is not None:
                 found.append(Seen(when, self._node, interface, leaves, packet))
