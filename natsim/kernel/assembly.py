@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..internet import Internet, Nat
+from ..internet import Internet
 from ..nat.linux import LinuxBehavior, LinuxNat
 from ..nat.verdict import Verdict
 from ..packet import TCP, Packet
@@ -75,7 +75,7 @@ class Assembly:
 
     net: Internet
     lines: list[Happening] = field(default_factory=list)
-    _models: dict[str, _Model] = field(default_factory=dict)
+    _models: dict[tuple[str, int], _Model] = field(default_factory=dict)
     _under_way: dict[Look, deque[Flight]] = field(default_factory=dict)
     _inside: dict[tuple[str, Look], deque[Happening]] = field(default_factory=dict)
     _of_boxes: dict[int, Flight] = field(default_factory=dict)
@@ -218,16 +218,22 @@ class Assembly:
                 trace.sent(line.node, packet)
                 line.flight.uid = packet.uid
             elif line.what == TRANSLATED and line.node in self.net.nats and line.before is None:
-                self._write_of_nat(trace, line, self._model(line.node))
+                self._write_of_nat(trace, line, self._model(line.node, packet.version))
             else:
                 if line.before is not None:
                     line.before.uid = packet.uid
                 trace.add(line.node, line.what, packet, line.reason, line.before)
 
-    def _model(self, node: str) -> _Model:
-        if node not in self._models:
-            self._models[node] = _Model(self.net.nats[node])
-        return self._models[node]
+    def _model(self, node: str, version: int) -> _Model:
+        """The model of a router's NAT, or of its firewall for IPv6."""
+        if (node, version) not in self._models:
+            nat = self.net.nats[node]
+            behavior, address = nat.behavior, nat.address
+            if version == 6 and nat.ipv6 is not None:
+                behavior, address = nat.ipv6.firewall, nat.ipv6.address
+            assert isinstance(behavior, LinuxBehavior)
+            self._models[node, version] = _Model(behavior, address)
+        return self._models[node, version]
 
     def _write_of_nat(self, trace: Trace, line: Happening, model: _Model) -> None:
         verdict, agrees = model.judge(line)
@@ -249,10 +255,9 @@ UNEXPLAINED = "KERNEL: so it did; the model of its NAT would have done otherwise
 class _Model:
     """The model of one NAT, which is shown everything that the real one saw."""
 
-    def __init__(self, nat: Nat) -> None:
-        assert isinstance(nat.behavior, LinuxBehavior)
+    def __init__(self, behavior: LinuxBehavior, address: str) -> None:
         self._chance = Drawn(0)
-        self._nat = LinuxNat(nat.behavior, nat.address, self._chance)
+        self._nat = LinuxNat(behavior, address, self._chance)
 
     def judge(self, line: Happening) -> tuple[Verdict, bool]:
         """What the model does with the packet of a line, and whether that is what the kernel did."""

@@ -22,7 +22,8 @@ from ..dual_stack import DualStack
 from ..internet import Host, Internet, Nat
 from ..ip_headers import UnreadablePacket
 from ..link import Link
-from ..nat.behavior import NatBehavior
+from ..nat.bench import make_engine
+from ..nat.devices import Behavior
 from ..nat.engine import NatEngine
 from ..nat.linux import LinuxBehavior, LinuxNat
 from ..packet import Packet, is_ipv6
@@ -30,6 +31,7 @@ from ..packet_bytes import from_bytes, to_bytes
 from ..pipe import Deliver, Pipe, make_pipe
 from ..router import NatBox
 from ..trace import Trace
+from .capture import is_about_the_link
 from .namespace import Namespace
 from .offload import PLAIN, covered, uncovered
 from .rewriting import rewritten_bytes
@@ -58,9 +60,18 @@ class Originals:
         if packet.uid not in self._kept:
             return PLAIN + to_bytes(packet)
         header, octets, was = self._kept[packet.uid]
-        if (len(was.payload), was.fragment) != (len(packet.payload), packet.fragment):
-            return PLAIN + to_bytes(packet)  # put together, cut, or another text: no longer the packet that came
-        return uncovered(header, rewritten_bytes(octets, was, packet))
+        if len(was.payload) == len(packet.payload) and _same_part(was, packet):
+            return uncovered(header, rewritten_bytes(octets, was, packet))
+        # Put together, cut, or another text: no longer the packet that came.
+        whole = was.payload if was.fragment is None and packet.fragment is not None else None
+        return PLAIN + to_bytes(packet, whole)
+
+
+def _same_part(one: Packet, other: Packet) -> bool:
+    """Are they the same part of their datagrams (or both whole), whatever those are called?"""
+    if one.fragment is None or other.fragment is None:
+        return one.fragment is other.fragment
+    return one.fragment[1:] == other.fragment[1:]
 
 
 class Port:
@@ -85,6 +96,8 @@ class Port:
                 packet = from_bytes(octets)
             except UnreadablePacket:
                 continue  # a protocol that no NAT here knows, so it does not get through
+            if is_about_the_link(packet):
+                continue
             self._boxes.trace.sent(self._owner, packet)
             self._boxes.originals.keep(packet, header, octets)
             self.inward(packet)
@@ -141,20 +154,18 @@ class Boxes:
                 self._route_to(node, self._pipe(nat.name, node.name, node.link, port.write))
 
     def _make_box(self, nat: Nat) -> None:
-        assert isinstance(nat.behavior, NatBehavior)
-        engine = NatEngine(nat.behavior, list(nat.addresses), self.clock.random(f"nat {nat.name}"))
-        self.boxes[nat.name] = NatBox(self.trace, self.clock, nat.name, engine, nat.address, nat.lan)
+        engine = self._engine(nat.behavior, nat.addresses, f"nat {nat.name}")
+        linux = isinstance(nat.behavior, LinuxBehavior)
+        self.boxes[nat.name] = NatBox(self.trace, self.clock, nat.name, engine, nat.address, nat.lan, linux)
         side = nat.ipv6
         if side is None:
             return
-        chance = self.clock.random(f"nat {nat.name} ipv6")
+        engine6 = self._engine(side.firewall, (side.address,), f"nat {nat.name} ipv6")
         linux = isinstance(side.firewall, LinuxBehavior)
-        engine6 = (
-            LinuxNat(side.firewall, side.address, chance)
-            if isinstance(side.firewall, LinuxBehavior)
-            else NatEngine(side.firewall, [side.address], chance)
-        )
         self.boxes6[nat.name] = NatBox(self.trace, self.clock, nat.name, engine6, side.address, side.lan, linux)
+
+    def _engine(self, behavior: Behavior, addresses: tuple[str, ...], stream: str) -> NatEngine | LinuxNat:
+        return make_engine(behavior, list(addresses), self.clock.random(stream))
 
     def _link_up(self, nat: Nat, interface: str, case: NatBox | DualStack) -> None:
         """To the node above: over a device of its namespace, or to another simulated router."""
@@ -212,8 +223,11 @@ class Boxes:
 
 
 def is_simulated(node: Host | Nat) -> bool:
-    """Is this a NAT of natsim's own?  Linux is the kernel itself."""
-    return isinstance(node, Nat) and not isinstance(node.behavior, LinuxBehavior)
+    """Is this a NAT of natsim's own?  Linux is the kernel itself, unless its other half is none."""
+    if isinstance(node, Host):
+        return False
+    halves = [node.behavior] if node.ipv6 is None else [node.behavior, node.ipv6.firewall]
+    return not all(isinstance(half, LinuxBehavior) for half in halves)
 
 
 def own_addresses(node: Host | Nat) -> tuple[str, ...]:

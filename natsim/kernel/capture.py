@@ -139,6 +139,9 @@ def packet_of(octets: bytes) -> Packet | None:
         packet = from_bytes(whole)
     except UnreadablePacket:
         return None
-    if packet.version == 6 and packet.protocol == ICMP and packet.icmp is not None and packet.icmp[0] >= 130:
-        return None  # groups, routers and neighbours: how IPv6 finds its way on the link
-    return packet
+    return None if is_about_the_link(packet) else packet
+
+
+def is_about_the_link(packet: Packet) -> bool:
+    """Is this one of IPv6's messages about groups, routers and neighbours, which never leave their link?"""
+    return packet.version == 6 and packet.protocol == ICMP and packet.icmp is not None and packet.icmp[0] >= 130

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from ..internet import Internet
 from ..nat.linux import LinuxBehavior, Masquerade, WanInput
+from ..packet import is_ipv6
 
 WAN = "wan"
 
@@ -83,12 +84,22 @@ table ip natsim {{
 """
 
 
+def firewall6_rules(behavior: LinuxBehavior) -> str:
+    """The ruleset of a router's firewall for IPv6, where nothing is translated: the same, in that family's table."""
+    return nat_rules(behavior).replace("table ip ", "table ip6 ").replace("with icmp ", "with icmpv6 ")
+
+
 #: What a kernel must understand to be any of our NATs.
 TRIAL = nat_rules(LinuxBehavior(Masquerade.FULLY_RANDOM, WanInput.REJECT, block_udp=True))
 
 #: The core's ruleset: it passes everything, until something is cut.
 CORE = """
 table ip natsim {
+  chain forward {
+    type filter hook forward priority filter; policy accept;
+  }
+}
+table ip6 natsim {
   chain forward {
     type filter hook forward priority filter; policy accept;
   }
@@ -101,11 +112,15 @@ Cut = tuple[frozenset[str], frozenset[str], str]
 
 def cut_rules(cuts: Iterable[Cut]) -> str:
     """Replace the core's cuts by these, in one transaction.  With "reset" TCP hears a RST; the rest is lost."""
-    lines = ["flush chain ip natsim forward"]
+    lines = ["flush chain ip natsim forward", "flush chain ip6 natsim forward"]
     for one, other, how in cuts:
         for source, destination in ((one, other), (other, one)):
-            match = f"ip saddr {{ {', '.join(sorted(source))} }} ip daddr {{ {', '.join(sorted(destination))} }}"
-            if how == "reset":
-                lines.append(f"add rule ip natsim forward {match} meta l4proto tcp reject with tcp reset")
-            lines.append(f"add rule ip natsim forward {match} drop")
+            for family in ("ip", "ip6"):
+                ends = [sorted(a for a in end if is_ipv6(a) is (family == "ip6")) for end in (source, destination)]
+                if not all(ends):
+                    continue
+                match = f"{family} saddr {{ {', '.join(ends[0])} }} {family} daddr {{ {', '.join(ends[1])} }}"
+                if how == "reset":
+                    lines.append(f"add rule {family} natsim forward {match} meta l4proto tcp reject with tcp reset")
+                lines.append(f"add rule {family} natsim forward {match} drop")
     return "\n".join(lines) + "\n"

@@ -19,6 +19,9 @@ from ..packet_bytes import REPLIES
 
 #: Where things are, in bytes from the beginning of their header.
 _TTL, _HOP_LIMIT, _IP_CHECKSUM, _ADDRESSES = 8, 7, 10, 12
+
+#: Where the name of the datagram is of which a packet is a part; in IPv6 in the fragment header (RFC 8200 section 4.5).
+_IP_NAME, _NEXT_HEADER, _FRAGMENT, _IPV6_NAME = 4, 6, 44, 44
 _CHECKSUM = {UDP: 6, TCP: 16, ICMP: 2}
 _IDENTIFIER, _QUOTED = 4, 8
 
@@ -28,8 +31,12 @@ def rewritten_bytes(octets: bytes, was: Packet, now: Packet) -> bytes:
     patched = bytearray(octets)
     if now.version == 6:  # nothing is translated
         patched[_HOP_LIMIT] = now.ttl
+        if now.fragment is not None and patched[_NEXT_HEADER] == _FRAGMENT:
+            patched[_IPV6_NAME : _IPV6_NAME + 4] = now.fragment.identification.to_bytes(4, "big")
         return bytes(patched)
     patched[_TTL] = now.ttl
+    if now.fragment is not None:
+        _store(patched, _IP_NAME, now.fragment.identification % 2**16)
     _patch_packet(patched, 0, was, now)
     if was.payload != now.payload:
         _replace_text(patched, now)

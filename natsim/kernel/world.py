@@ -26,11 +26,11 @@ from ..faults import Flush, cannot_strike
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
 from ..trace import Trace, Untraced
-from . import addressing
+from . import addressing, addressing6, conntrack
 from .boxes import Boxes, is_simulated
 from .captured_trace import CapturedTrace
 from .namespace import Namespace
-from .nftables import CORE, Cut, check, cut_rules, nat_rules, nat_sysctls
+from .nftables import CORE, Cut, check, cut_rules, firewall6_rules, nat_rules, nat_sysctls
 from .requirements import available, program
 from .sockets import KernelHost
 from .wire import Wire
@@ -107,15 +107,21 @@ class KernelWorld:
 
     def _add_namespace(self, name: str, router: bool) -> None:
         namespace = self.namespaces[name] = self._built.enter_context(contextlib.closing(Namespace(name)))
-        settings = dict(addressing.SYSCTLS) if Path("/proc/sys/net/ipv6").exists() else {}
-        namespace.sysctl(settings | (addressing.ROUTER_SYSCTLS if router else {}))
+        settings = dict(addressing.ROUTER_SYSCTLS) if router else {}
+        if addressing6.has_ipv6(self.net, self.net.hosts.get(name) or self.net.nats.get(name)):
+            settings |= addressing6.SYSCTLS | (addressing6.ROUTER_SYSCTLS if router else {})
+        elif Path("/proc/sys/net/ipv6").exists():
+            settings |= addressing.SYSCTLS
+        namespace.sysctl(settings)
 
     def _furnish(self, node: addressing.Node | None) -> None:
         """Give a node (None is the core) its interfaces, addresses, routes and rules."""
         namespace = self._namespace(node)
         script = list(addressing.lonely(is_core=node is None))
+        script6 = list(addressing6.lonely(is_core=node is None)) if addressing6.has_ipv6(self.net, node) else []
         if node is not None:
             script += addressing.uplink(node, is_veth=not _needs_wire(node))
+            script6 += addressing6.uplink(node)
         if not isinstance(node, Host):
             for below in addressing.children(self.net, node):
                 if is_simulated(below):
@@ -123,12 +129,16 @@ class KernelWorld:
                 else:
                     script += self._link(namespace, below)
             script += addressing.downlinks(self.net, node)
-        namespace.run([program("ip"), "-batch", "-"], "\n".join(script) + "\n")
+            script6 += addressing6.downlinks(self.net, node)
+        namespace.run([program("ip"), "-batch", "-"], "\n".join(script + script6) + "\n")
         if node is None:
             namespace.run(_nft(), CORE)
         elif isinstance(node, Nat):
             assert isinstance(node.behavior, LinuxBehavior)  # check() has seen to it
             namespace.run(_nft(), nat_rules(node.behavior))
+            if node.ipv6 is not None:
+                assert isinstance(node.ipv6.firewall, LinuxBehavior)
+                namespace.run(_nft(), firewall6_rules(node.ipv6.firewall))
             namespace.sysctl(nat_sysctls(node.behavior))  # they exist once a rule has called for conntrack
 
     def _build_box(self, node: addressing.Node) -> None:
@@ -203,19 +213,23 @@ class KernelWorld:
         self._set_cuts([cut for cut in self._cuts if {cut[0], cut[1]} != ends])
 
     def reboot(self, nat: Nat) -> None:
-        """A simulated router forgets all it knew.  The kernel's connection tracking cannot be made to, so far."""
+        """A NAT forgets all it knew; that of a kernel, every flow."""
         if is_simulated(nat):
             for box in self.boxes.of(nat):
                 box.engine.reboot()
-            return
-        raise RuntimeError(f'the kernel world cannot reboot {nat.name} so far; run this story with world="sim"')
+        else:
+            conntrack.flush(self.namespaces[nat.name])
 
     def strike(self, fault: Fault) -> None:
-        """Simulated routers can be flushed; nothing else is here, so far."""
-        if not isinstance(fault, Flush) or not is_simulated(self.net.nats[fault.node]):
+        """NATs can be flushed; nothing else is here, so far."""
+        if not isinstance(fault, Flush):
             raise cannot_strike(self.name, fault)
-        for box in self.boxes.of(self.net.nats[fault.node]):
-            box.engine.flush()
+        nat = self.net.nats[fault.node]
+        if is_simulated(nat):
+            for box in self.boxes.of(nat):
+                box.engine.flush()
+        else:
+            conntrack.flush(self.namespaces[nat.name])
 
     def _set_cuts(self, cuts: list[Cut]) -> None:
         self.namespaces[addressing.CORE].run(_nft(), cut_rules(cuts))
