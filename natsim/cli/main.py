@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if _needs_the_kernel(options):
+        _become_root(sys.argv[1:] if arguments is None else arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -32,6 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, "json", False):
             print(json.dumps({"error": type(exc).__name__, "why": str(exc)}))
         return 1
+
+
+def _needs_the_kernel(options: argparse.Namespace) -> bool:
+    return options.run in (campaign.run, lab.run) or getattr(options, "world", "sim") == "kernel"
+
+
+def _become_root(arguments: Sequence[str]) -> None:
+    """Begin anew as root of a user namespace, if we are not root and may; does not return then."""
+    from natsim.kernel.rootless import command_as_root
+
+    command = command_as_root("natsim.cli", arguments)
+    if command is not None:
+        os.execvp(command[0], command)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -110,7 +110,10 @@ def _packet_socket() -> socket.socket:
         program = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RETURN, 0, 0, SNAP))
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(program)))
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        except PermissionError:  # root of a user namespace only: as much as anybody may have
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         sock.setblocking(False)
     except BaseException:
         sock.close()

@@ -32,8 +32,8 @@ def available() -> str | None:
         return f"The kernel world is made of Linux network namespaces, and this is {sys.platform}: use Linux, {_ELSE}."
     if os.geteuid() != 0:
         return (
-            "The kernel world needs root to make network namespaces: run with sudo, "
-            f"or below `unshare --map-root-user` where users may do that, {_ELSE}."
+            "The kernel world needs root to make network namespaces: run with sudo, or start Python (or JupyterLab) "
+            f"with `unshare --user --map-root-user` before it, where users may do that, {_ELSE}."
         )
     for name, package in (("ip", "iproute2"), ("nft", "nftables")):
         if shutil.which(name, path=SEARCH) is None:
