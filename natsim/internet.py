@@ -31,6 +31,7 @@ from .nat.linux import LinuxBehavior
 from .packet import is_ipv6
 
 if TYPE_CHECKING:
+    from .nat.table_row import TableRow
     from .run import Run
     from .worlds import World
 
@@ -240,6 +241,13 @@ class Internet(Faults):
             raise ValueError(f"{name!r}: a name is a word of at most 10 letters, digits and underscores")
 
     # -- Running -----------------------------------------------------------------------------------------------------
+
+    def table(self, nat: str) -> list[TableRow]:
+        """A NAT's table as it is now, from within a story; in the kernel world, conntrack's own.
+
+        Raises NotRunning between stories, ValueError for an unknown NAT.
+        """
+        return self._running().table(self._nat(nat))
 
     def run(self, story: Story, world: str = "sim", *, limit: float = 3600.0, trace: bool = True) -> Run:
         """Run `story` in a world ("sim", "kernel" or "loopback") and return what happened.

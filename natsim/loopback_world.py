@@ -16,6 +16,7 @@ from .faults import cannot_strike
 if TYPE_CHECKING:
     from .faults import Fault
     from .internet import Host, Internet, Nat
+    from .nat.table_row import TableRow
     from .trace import Trace
 
 T = TypeVar("T")
@@ -61,6 +62,10 @@ class LoopbackWorld:
 
     def heal(self, one: str, other: str) -> None:
         """There is never a cut to heal."""
+
+    def table(self, nat: Nat) -> list[TableRow]:
+        """There is no NAT between a machine and itself."""
+        raise RuntimeError(f'the loopback world has no NATs, so {nat.name} has no table; use world="sim"')
 
     def reboot(self, nat: Nat) -> None:
         """There is no NAT between a machine and itself."""

@@ -26,6 +26,7 @@ from .nat.behavior import NatBehavior
 from .nat.devices import Behavior
 from .nat.engine import NatEngine
 from .nat.linux import LinuxBehavior, LinuxNat
+from .nat.table_row import TableRow, rows_of
 from .packet import Packet, is_ipv6
 from .pipe import Deliver, Pipe, make_pipe
 from .router import Cut, Engine, NatBox, Router
@@ -221,6 +222,10 @@ class SimWorld:
 
     def _ends(self, one: str, other: str) -> tuple[frozenset[str], frozenset[str]]:
         return public_addresses(self.net, one), public_addresses(self.net, other)
+
+    def table(self, nat: Nat) -> list[TableRow]:
+        """The rows of a NAT's table, and of its firewall's for IPv6."""
+        return [row for box in self._boxes(nat.name) for row in rows_of(box.engine, self.clock.now)]
 
     def reboot(self, nat: Nat) -> None:
         """A NAT loses all that it knew; its port mapping daemon starts anew, and so does its epoch."""

@@ -20,6 +20,7 @@ from .run import Run
 if TYPE_CHECKING:
     from .faults import Fault
     from .internet import Host, Internet, Nat, Story
+    from .nat.table_row import TableRow
     from .trace import Trace
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ class World(Protocol):
     def cut(self, one: str, other: str, how: str) -> None: ...
 
     def heal(self, one: str, other: str) -> None: ...
+
+    def table(self, nat: Nat) -> list[TableRow]: ...
 
     def reboot(self, nat: Nat) -> None: ...
 

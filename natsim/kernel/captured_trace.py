@@ -8,7 +8,6 @@ and table rows as the simulator's.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from itertools import islice
 
@@ -48,12 +47,12 @@ class CapturedTrace(Trace):
 
     def happened(self, node: str, words: str) -> None:
         """Note what has befallen `node`, now."""
-        self._moment.now = time.monotonic_ns() - self._wall.began
+        self._moment.now = self._wall.elapsed
         super().happened(node, words)
 
     def update(self) -> None:
         """Put together what was heard until a moment ago, so that the trace can be read while the story goes on."""
-        now = time.monotonic_ns() - self._wall.began
+        now = self._wall.elapsed
         self._take(now - HEARD)
         self._assembly.write(self, self._moment, now - SETTLED)
 
@@ -64,7 +63,7 @@ class CapturedTrace(Trace):
         self._ended = True
         self._boxes.end()
         self._take(END)
-        self._assembly.lose(time.monotonic_ns() - self._wall.began)
+        self._assembly.lose(self._wall.elapsed)
         self._assembly.write(self, self._moment, END)
         self.rows.merge(self._boxes.rows)
         if missed := sum(ear.missed for ear in self._ears):

@@ -29,9 +29,14 @@ class WallClock(Scheduler):
         self._alarm = Alarm(loop, self._ring)
         self._set_for: int | None = None
 
+    @property
+    def elapsed(self) -> int:
+        """The time since it was made, whatever it shows."""
+        return time.monotonic_ns() - self.began
+
     def catch_up(self) -> None:
         """Let everything happen that is due by now."""
-        real = time.monotonic_ns() - self.began
+        real = self.elapsed
         while self._heap and self._heap[0][0] <= real:
             self.step()
         self.now = max(self.now, real)

@@ -25,6 +25,7 @@ from ..aio.wall_loop import WallLoop
 from ..faults import Flush, cannot_strike
 from ..internet import Host, Internet, Nat
 from ..nat.linux import LinuxBehavior
+from ..nat.table_row import TableRow, rows_of
 from ..trace import Trace, Untraced
 from . import addressing, addressing6, conntrack
 from .boxes import Boxes, is_simulated
@@ -211,6 +212,14 @@ class KernelWorld:
         """Undo `cut`."""
         ends = set(self._ends(one, other))
         self._set_cuts([cut for cut in self._cuts if {cut[0], cut[1]} != ends])
+
+    def table(self, nat: Nat) -> list[TableRow]:
+        """The rows of a NAT's table: conntrack's own, or those of a simulated router."""
+        now = self.boxes.clock.elapsed
+        if is_simulated(nat):
+            return [row for box in self.boxes.of(nat) for row in rows_of(box.engine, now)]
+        own = frozenset(nat.addresses)
+        return [line.as_row(own, now) for line in conntrack.read_table(self.namespaces[nat.name])]
 
     def reboot(self, nat: Nat) -> None:
         """A NAT forgets all it knew; that of a kernel, every flow."""

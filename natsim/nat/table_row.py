@@ -51,3 +51,10 @@ def key_text(key: Hashable) -> str:
     ('anybody', '203.0.113.7', '203.0.113.7:80')
     """
     return "anybody" if key == ANYBODY else str(key)
+
+
+def rows_of(engine: object, now: int) -> list[TableRow]:
+    """The table of an engine as it is now; nothing of one that keeps its table in its own way."""
+    table = getattr(engine, "table", None)
+    rows = table(now) if table is not None else []
+    return [row.as_row() for row in rows if hasattr(row, "as_row")]

@@ -141,6 +141,42 @@ def test_ladder_player_and_tables_show_real_packets() -> None:
     assert any(row[1].startswith("192.168.2.2:") for row in tables["nat_b"]), "natsim's own"
 
 
+@pytest.mark.parametrize("world", ["sim", "kernel"])
+@pytest.mark.parametrize("nat", ["linux", "eim-apdf"])
+def test_a_table_is_shown_while_the_story_runs(nat: str, world: str) -> None:
+    """The kernel's own, if it is the kernel's: conntrack's lines in the columns of every NAT."""
+    net = two_nats(nat, "none", delay=DELAY)
+
+    async def alice() -> None:
+        with udp_socket(4321) as sock:
+            await asyncio.get_running_loop().sock_sendto(sock, b"hello", (net.server.address, PORT))
+
+    async def story() -> list[tuple[str, ...]]:
+        await net.alice.start(alice())
+        await asyncio.sleep(0.005)
+        return [row.cells() for row in net.table("nat_a") if str(row.inside) == "192.168.1.2:4321"]
+
+    if world == "sim":
+
+        async def send() -> None:
+            port = await asyncio.get_running_loop().create_datagram_endpoint(
+                asyncio.DatagramProtocol, local_addr=("0.0.0.0", 4321)
+            )
+            port[0].sendto(b"hello", (net.server.address, PORT))
+
+        async def simulated() -> list[tuple[str, ...]]:
+            await net.alice.start(send())
+            await asyncio.sleep(0.005)
+            return [row.cells() for row in net.table("nat_a")]
+
+        rows = net.run(simulated).result
+    else:
+        rows = net.run(story, world="kernel").result
+    everybody = "anybody" if nat == "eim-apdf" else "203.0.113.10:7000"
+    state = "" if nat == "eim-apdf" else "UNREPLIED"
+    assert rows == [("udp", "192.168.1.2:4321", "198.51.100.1:4321", everybody, "203.0.113.10:7000", state)]
+
+
 def test_a_capture_opens_in_tshark(tmp_path: Path) -> None:
     tshark = shutil.which("tshark")
     if tshark is None:
