@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from punchkit.errors import PunchkitError
 
 if TYPE_CHECKING:
-    from punchkit.link import Link, connect
+    from punchkit.dialing import connect
+    from punchkit.link import Link
     from punchkit.server import Server, serve
 
 __all__ = ["Link", "PunchkitError", "Server", "connect", "serve"]
@@ -23,7 +24,7 @@ __all__ = ["Link", "PunchkitError", "Server", "connect", "serve"]
 _HOMES = {
     "Link": "punchkit.link",
     "Server": "punchkit.server",
-    "connect": "punchkit.link",
+    "connect": "punchkit.dialing",
     "serve": "punchkit.server",
 }
 

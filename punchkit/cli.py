@@ -140,7 +140,7 @@ def _code(text: str) -> str:
 
 
 def _server(text: str) -> str:
-    from punchkit.link import parse_server
+    from punchkit.dialing import parse_server
 
     try:
         parse_server(text)

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from punchkit.dialing import connect
 from punchkit.errors import PunchkitError
-from punchkit.link import Link, connect
+from punchkit.link import Link
 from punchkit.progress import Terminal
 
 

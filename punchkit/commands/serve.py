@@ -10,8 +10,8 @@ import ipaddress
 import signal
 import socket
 
+from punchkit.dialing import DEFAULT_SERVER_PORT
 from punchkit.errors import PunchkitError
-from punchkit.link import DEFAULT_SERVER_PORT
 from punchkit.progress import Terminal, size_text
 from punchkit.server import Server
 
