@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from kernel_programs import settle
 
-from natsim import NatBehavior, two_nats
+from natsim import NatBehavior
 from natsim.aio.current import current_host, hosts_make_sockets
 from natsim.kernel.namespace import Namespace
 from natsim.kernel.requirements import program
@@ -212,16 +212,3 @@ def _socket(lan: Lan, port: int = 0) -> socket.socket:
     sock.setblocking(False)
     sock.bind(("", port))
     return sock
-
-
-# -- Not yet ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_kernel_world_says_that_it_cannot_reboot_a_nat() -> None:
-    net = two_nats("linux", "none", delay=0)
-
-    async def story() -> None:
-        with pytest.raises(RuntimeError, match='cannot reboot nat_a so far; run this story with world="sim"'):
-            net.reboot("nat_a")
-
-    net.run(story, world="kernel")
